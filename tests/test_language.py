@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from distxfer import measure
+from conftest import say, sentences
+from distxfer import load_recipe, measure
 from distxfer.data import load_parallel, load_task
 from distxfer.encoders import BUNDLED, load_tokenizer, model_folder
 from distxfer.errors import InputError
+from distxfer.language_facts import language_facts
 from distxfer.languages import distance
 from distxfer.results.result import read_result
 
@@ -306,3 +308,24 @@ def test_expected_score_that_cannot_be():
         "`distances` has the shape (2,) and `scores` (1,); expected one finite number of each per language: "
         "leave out the languages that lack one."
     )
+
+
+def test_candidates_are_ranked_as_sources(tmp_path, tiny_settings):
+    """German texts that consist of Japanese words, of which those of Japanese are the nearest neighbours."""
+    for language, vocabulary, n in (("eng", "eng", 40), ("jpn", "jpn", 30), ("deu", "jpn", 0)):
+        (tmp_path / language).mkdir()
+        for seed, (split, size) in enumerate({"train": n, "test": 20}.items()):
+            rows = [{"text": say(words, vocabulary), "label": label} for words, label in sentences(size, seed)]
+            if rows:
+                lines = "".join(json.dumps(row) + "\n" for row in rows)
+                (tmp_path / language / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+    recipe = load_recipe("plain", [*tiny_settings, f"task={tmp_path}", "task.targets=all", "parallel="])
+    facts = language_facts("deu", recipe, tmp_path / "none", candidates=["all"])
+    ranked = [fact for fact in facts if fact.section == "sources"]
+    assert [fact.language for fact in ranked] == ["jpn", "eng"]
+    assert sum(fact.value for fact in ranked) == pytest.approx(1)
+    assert ranked[0].value > 0.9
+    assert [(fact.n, fact.note) for fact in ranked] == [(20, "30 labelled texts"), (20, "40 labelled texts")]
+    assert [fact for fact in facts if fact.section != "sources"] == language_facts("deu", recipe, tmp_path / "none")
+    with pytest.raises(InputError, match="no labelled training text of `deu`"):
+        language_facts("jpn", recipe, tmp_path / "none", candidates=["eng", "deu"])

@@ -10,7 +10,9 @@ from transformers import PreTrainedTokenizerBase
 from distxfer.analysis.known_scores import KnownScores, known_scores
 from distxfer.config.recipe import Recipe
 from distxfer.data import (
+    Collator,
     Data,
+    Example,
     Pair,
     lines,
     load_parallel,
@@ -37,6 +39,7 @@ from distxfer.languages import (
 from distxfer.measure import expected_score, smallest_gain
 
 _MOST = 1000  # texts per language, enough to judge a tokenizer
+_POOL = 100  # texts of a candidate for the source, and of the language, whose states are compared
 _UNSPACED = {"Hans", "Hant", "Hani", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}  # no blanks between words
 _UNKNOWN = 0.01  # share of unknown tokens above which whole words are lost
 _TORN = 1.0  # tokens per character; more means byte fallback
@@ -69,13 +72,15 @@ def language_facts(
     text: Path | None = None,
     parallel: Path | None = None,
     is_labelled: bool = False,
+    candidates: Sequence[str] = (),
 ) -> list[Fact]:
     """Return the facts about a language for a recipe's model and task: the sections of `distxfer language`.
 
     `text` is a file with one sentence per line, `parallel` has lines of source sentence, tab, translation. Scores are from
     finished runs of the recipe `plain` in `results`. `is_labelled`: whether there is a labelled test beside the task's.
+    `candidates` are languages to rank as sources, or `all`: those of the task with labels.
 
-    Raises InputError for an unknown code, task, model or distance, and for an unreadable file.
+    Raises InputError for an unknown code, task, model or distance, for an unreadable file, and for candidates without labels.
     """
     key, source = canonical(code), recipe.task.single_source
     check_distance(recipe.distance.name, recipe.distance.table)
@@ -92,6 +97,7 @@ def language_facts(
         *_parallel_text(key, source, recipe, parallel, pairs),
         *expected,
         *_gains(key, measured, expected[0]),
+        *(_ranked_sources(key, recipe, texts, candidates) if candidates else ()),
     ]
     return [*_verdict(key, source, recipe, facts, is_labelled), *facts]
 
@@ -314,6 +320,43 @@ def _gains(key: str, measured: KnownScores, expected: Fact) -> list[Fact]:
             note = f"{n} sentences, {seeds} seeds (which differ by {seed_sd:.3f})"
             facts.append(Fact(section, measure, key, gain, n, note=note))
     return facts
+
+
+def _ranked_sources(key: str, recipe: Recipe, texts: Sequence[str], candidates: Sequence[str]) -> Iterator[Fact]:
+    """Yield the candidates with the share of the nearest neighbours of this language's texts that they have, largest first."""
+    from distxfer.encoders import load_encoder  # these need torch
+    from distxfer.measure import neighbour_shares
+    from distxfer.runs.snapshots import bare, snapshot
+    from distxfer.training import Processes
+
+    texts = texts or _texts(key, recipe.task.single_source, recipe)
+    available = [code for code in task_languages(recipe.task.data) if code != key]
+    codes = available if list(candidates) == ["all"] else [canonical(code) for code in candidates]
+    task = load_task(recipe.task.data, codes[0], tuple(codes[1:]), target_labels=True)
+    labelled = {code: task.examples("train", code) for code in codes}
+    if missing := [code for code, examples in labelled.items() if not examples and list(candidates) != ["all"]]:
+        raise InputError(
+            f"The task `{task.name}` has no labelled training text of `{missing[0]}`. Leave it out of `--candidates`."
+        )
+    labelled = {code: examples for code, examples in labelled.items() if examples}
+    if not texts or len(labelled) < 2:
+        note = (
+            "no text of this language: add some with `--text`" if not texts else "fewer than two candidates have labels"
+        )
+        yield Fact("sources", "neighbour_share", key, None, note=note)
+        return
+    encoder = load_encoder(
+        recipe.model.name, model_folder(recipe.model.name, recipe.model.revision), task.labels, seed=0
+    )
+    collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device)
+    pools = {code: [bare(example) for example in examples[:_POOL]] for code, examples in labelled.items()}
+    own = [Example("", key, text) for text in texts[:_POOL]]
+    states = snapshot(encoder, collate, [own, *pools.values()], Processes(), logits=False)
+    shares = neighbour_shares(states.states(own)[-1], {code: states.states(pool)[-1] for code, pool in pools.items()})
+    for code, share in sorted(shares.items(), key=lambda item: -item[1]):
+        yield Fact(
+            "sources", "neighbour_share", code, share, len(own), note=counted(len(labelled[code]), "labelled texts")
+        )
 
 
 def _values(source: str, keys: Sequence[str], recipe: Recipe) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import CliRunner
 from distxfer import InputError, load_results
-from distxfer.analysis.transfer_matrix import regrets, transfer_matrix
+from distxfer.analysis.transfer_matrix import distance_rankings, regrets, transfer_matrix
 from distxfer.cli import app
 from distxfer.languages import distance
 from finished_runs import edit, write_run
@@ -76,7 +76,8 @@ def test_regrets_of_rules_for_choosing_a_source():
         **{(code, code): 0.99 for code in ("eng", "kor", "deu")},
     }  # fmt: skip
     cells = pd.DataFrame([(*pair, score) for pair, score in scores.items()], columns=["source", "target", "score"])
-    table = regrets(cells).set_index("rule")
+    scores = cells[cells["source"] != cells["target"]].pivot(index="source", columns="target", values="score")
+    table = regrets(scores, distance_rankings(scores)).set_index("rule")
     # The best: deu eng .9, jpn kor .8, kor deu .6, eng deu .7.
     assert table.loc["always eng", "regret"] == pytest.approx((0 + 0.5 + 0.2) / 3)
     assert table.loc["always eng", "hits"] == pytest.approx(1 / 3)
@@ -105,7 +106,8 @@ def test_a_rule_never_uses_the_scores_of_relatives():
     cells = pd.DataFrame([(*pair, score) for pair, score in scores.items()], columns=["source", "target", "score"])
     # German: by Korean and Japanese, English has .2 and Japanese .7, so that .8 are lost. Korean: by German and English or
     # Japanese, English has .55 and Japanese .2, so that .5 are lost. Japanese and English have one candidate.
-    table = regrets(cells).set_index("rule")
+    scores = cells[cells["source"] != cells["target"]].pivot(index="source", columns="target", values="score")
+    table = regrets(scores, distance_rankings(scores)).set_index("rule")
     assert table.loc["best for other families", "regret"] == pytest.approx((0.8 + 0.5) / 4)
 
 

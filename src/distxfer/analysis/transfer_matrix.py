@@ -3,6 +3,7 @@
 Source: Philippy et al. 2023, "Identifying the Correlation Between Language Distance and Cross-Lingual Transfer", SIGTYP.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -133,38 +134,43 @@ def transfer_matrix(
         cells=cells,
         layers=layers,
         correlations=correlations,
-        rankings=regrets(cells, filled),
+        rankings=regrets(table.mask(np.equal.outer(table.index, table.columns)), distance_rankings(table, filled)),
         notes=tuple(dict.fromkeys(notes)),
         left_out=(*collection.left_out, *left_out, *holes),
     )
 
 
-def regrets(cells: pd.DataFrame, imputed: bool = True) -> pd.DataFrame:
+def distance_rankings(scores: pd.DataFrame, imputed: bool = True) -> dict[str, pd.DataFrame]:
+    """Return `nearest syntactic` and the like: each distance of URIEL, with rows and columns of `scores`, NaN where unknown."""
+    return {
+        f"nearest {name}": pd.DataFrame(
+            {source: distances_of(str(source), scores.columns, name, imputed, None)[0] for source in scores.index}
+        ).T.reindex(index=scores.index, columns=scores.columns)
+        for name in DISTANCES
+    }
+
+
+def regrets(scores: pd.DataFrame, rankings: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return what each rule for choosing the source of a target loses against the best source, which only results tell.
 
-    The candidates of a target t are the other sources; the regret of a rule is max_s score(s, t) - score(rule(t), t). Rules:
-    `nearest syntactic` and the like, by each distance of URIEL; `best for other families`, the source with the highest mean
-    over the targets of other families than t's; `always CODE`; and `random`, the mean over the sources.
+    `scores` has a row per source and a column per target, NaN for a language with itself. The candidates of a target t are the
+    other sources; the regret of a rule is max_s score(s, t) - score(rule(t), t). Rules: the source with the lowest value in each
+    of the `rankings`, which are tables like `scores`; `best for other families`, the source with the highest mean over the
+    targets of other families than t's; `always CODE`; and `random`, the mean over the sources.
 
     Columns: `rule`, `regret` (mean over the targets for which the rule is defined), `hits` (share of them without regret),
     `n` (their number), the smallest regret first.
     """
-    scores = cells[cells["source"] != cells["target"]].pivot(index="source", columns="target", values="score")
-    families = pd.Series({code: (lineage(code) or (code,))[0] for code in scores.columns})
+    families = families_by_code(scores.columns)
     unrelated = pd.DataFrame(
-        {
-            target: scores.loc[:, families != families[target]].mean(axis=1).where(scores[target].notna())
-            for target in scores.columns
-        }
+        {target: scores.loc[:, families != families[target]].mean(axis=1) for target in scores.columns}
     )
-    outcomes = {"random": scores.mean(), "best for other families": _chosen(scores, -unrelated)}
+    outcomes = {"random": scores.mean()}
     outcomes |= {f"always {source}": scores.loc[source] for source in scores.index}
-    for name in DISTANCES:
-        of_sources = {
-            source: distances_of(str(source), scores.columns, name, imputed, None)[0] for source in scores.index
-        }
-        distances = pd.DataFrame(of_sources).T.reindex(index=scores.index, columns=scores.columns)
-        outcomes[f"nearest {name}"] = _chosen(scores, distances.where(scores.notna()))
+    for rule, ranking in {"best for other families": -unrelated, **rankings}.items():
+        ranked = ranking.where(scores.notna()).dropna(axis="columns", how="all")
+        chosen = {target: scores[target][source] for target, source in ranked.idxmin().items()}
+        outcomes[rule] = pd.Series(chosen, dtype=float)
     table = pd.DataFrame({rule: scores.max() - outcome for rule, outcome in outcomes.items()})
     return (
         pd.DataFrame({"regret": table.mean(), "hits": (table == 0).sum() / table.count(), "n": table.count()})
@@ -174,10 +180,9 @@ def regrets(cells: pd.DataFrame, imputed: bool = True) -> pd.DataFrame:
     )
 
 
-def _chosen(scores: pd.DataFrame, ranking: pd.DataFrame) -> "pd.Series[float]":
-    """Return the score of each target with the source whose `ranking` is lowest; none for targets without a ranking."""
-    ranked = ranking.dropna(axis="columns", how="all")
-    return pd.Series({target: scores[target][source] for target, source in ranked.idxmin().items()}, dtype=float)
+def families_by_code(codes: Iterable[str]) -> "pd.Series[str]":
+    """Return the family of each language, which is the language itself if it has none."""
+    return pd.Series({code: (lineage(code) or (code,))[0] for code in codes})
 
 
 def _one_per_source(collection: Collection) -> tuple[list[Method], list[str]]:

@@ -80,6 +80,14 @@ def language(
     overrides: Settings = None,
     text: Text = None,
     parallel: Parallel = None,
+    candidates: Annotated[
+        str,
+        typer.Option(
+            "--candidates",
+            help="Languages to rank as sources for it, such as eng,hin; `all`: those with labels.",
+            show_default=False,
+        ),
+    ] = "",
     results: Results = RESULTS,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -89,7 +97,14 @@ def language(
     from distxfer.language_facts import language_facts
     from distxfer.reports.language import fact_records, language_answer, language_tables
 
-    facts = language_facts(code, load_recipe("plain", overrides or []), results, text=text, parallel=parallel)
+    facts = language_facts(
+        code,
+        load_recipe("plain", overrides or []),
+        results,
+        text=text,
+        parallel=parallel,
+        candidates=[word.strip() for word in candidates.split(",") if word.strip()],
+    )
     if is_main() and not as_json:
         write(f"{language_answer(facts)}\n")
     show_tables(as_json, lambda: fact_records(facts), lambda: language_tables(facts), verbose)

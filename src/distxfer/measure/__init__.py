@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distxfer.measure.scores import *
     from distxfer.measure.similarity import *
     from distxfer.measure.single_runs import *
+    from distxfer.measure.source_choice import *
     from distxfer.measure.transfer import *
     from distxfer.measure.variance_parts import MIN_FAMILIES as MIN_FAMILIES
 
@@ -46,6 +47,7 @@ __getattr__, __dir__ = lazy(
         " exact_match macro_accuracy macro_f1 normalised_answer wilson",
         "similarity": "MEASURES Measure neighbour_overlap procrustes pwcca rsa svcca",
         "single_runs": "McNemar PairedBootstrap mcnemar paired_bootstrap smallest_gain",
+        "source_choice": "centroid_distances neighbour_shares",
         "transfer": "is_collapsed is_collapsed_over_texts relative_transfer transfer_summary",
         "variance_parts": "MIN_FAMILIES",
     },
