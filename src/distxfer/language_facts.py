@@ -40,6 +40,7 @@ from distxfer.measure import expected_score, smallest_gain
 
 _MOST = 1000  # texts per language, enough to judge a tokenizer
 _POOL = 100  # texts of a candidate for the source, and of the language, whose states are compared
+_DEPTH = 2 / 3  # of the layers: ranks sources best in studies/sources
 _UNSPACED = {"Hans", "Hant", "Hani", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}  # no blanks between words
 _UNKNOWN = 0.01  # share of unknown tokens above which whole words are lost
 _TORN = 1.0  # tokens per character; more means byte fallback
@@ -352,7 +353,10 @@ def _ranked_sources(key: str, recipe: Recipe, texts: Sequence[str], candidates: 
     pools = {code: [bare(example) for example in examples[:_POOL]] for code, examples in labelled.items()}
     own = [Example("", key, text) for text in texts[:_POOL]]
     states = snapshot(encoder, collate, [own, *pools.values()], Processes(), logits=False)
-    shares = neighbour_shares(states.states(own)[-1], {code: states.states(pool)[-1] for code, pool in pools.items()})
+    layer = round(_DEPTH * encoder.layers)
+    shares = neighbour_shares(
+        states.states(own)[layer], {code: states.states(pool)[layer] for code, pool in pools.items()}
+    )
     for code, share in sorted(shares.items(), key=lambda item: -item[1]):
         yield Fact(
             "sources", "neighbour_share", code, share, len(own), note=counted(len(labelled[code]), "labelled texts")
