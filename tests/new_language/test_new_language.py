@@ -198,7 +198,7 @@ def test_the_example_of_the_docs(plan, tmp_path, monkeypatch, capsys):
     assert not any("occur in the training pairs for `amh`" in note for note in result.data.notes)
     assert plan("amh", "task=emoji", labelled=options["labelled"]).proposal.recipe == "drift_reg"
     text = plan("amh", "task=emoji", labelled=options["labelled"], text=tmp_path / "amharic" / "text.txt")
-    assert text.proposal.recipe == "mined_align"
+    assert text.proposal.recipe == "self_training_twice"
 
 
 # What there is of a language
