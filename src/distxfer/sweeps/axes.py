@@ -35,7 +35,7 @@ class _Study(BaseModel):
 def read_axes(words: Sequence[str], paired: Sequence[str]) -> tuple[str, list[Axis], tuple[str, ...]]:
     """Return the name and the axes of a sweep, and the recipes of its study file.
 
-    `words` are `KEY=VALUE,VALUE...`, `study=FILE` and `name=NAME`; they take precedence over the study file. `paired` are
+    `words` are `KEY=VALUE,VALUE...`, `study=FILE` (or a folder with a `study.toml`) and `name=NAME`; they take precedence over the study file. `paired` are
     keys that vary together, `KEY,KEY`.
 
     Raises InputError for a word that is not `KEY=VALUE`, a repeated key, values that cannot be separated, all mistakes in
@@ -133,7 +133,8 @@ def _unequal(axis: Axis) -> list[str]:
 
 
 def _read_study(path: Path) -> tuple[str, list[Axis]]:
-    """Return the name and the axes in a study file; raises InputError with all mistakes in it."""
+    """Return the name and the axes in a study file; raises InputError with all mistakes in it. A folder has a `study.toml`."""
+    path = path / "study.toml" if path.is_dir() else path
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         study = _Study.model_validate(data)
