@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from distxfer.analysis.transfer_matrix import distance_rankings, families_by_code, regrets
+from distxfer.analysis.transfer_matrix import distance_tables, families_by_code, regrets
 from distxfer.data import Collator, Example, load_task, task_languages
 from distxfer.encoders import BUNDLED, Encoder, load_encoder, model_folder
 from distxfer.languages import script
@@ -90,7 +90,7 @@ def rank(task_name: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
                 part = last[target][len(train[target]) : len(train[target]) + len(test[target])]
                 predicted = (part.numpy() @ probe.weights.T + probe.bias).argmax(axis=1)
                 scores.loc[source, target] = accuracy([example.label for example in test[target]], predicted)
-    rankings = distance_rankings(scores)
+    rankings = {f"nearest {name}": table for name, table in distance_tables(scores)[0].items()}
     for place, layer in enumerate(LAYERS):
         pools = {code: states[code][place][:POOL] for code in languages}
         for rule, function in (("neighbours", neighbour_shares), ("centroids", centroid_distances)):

@@ -8,9 +8,10 @@ import pytest
 
 from conftest import CliRunner
 from distxfer import InputError, load_results
-from distxfer.analysis.transfer_matrix import distance_rankings, regrets, transfer_matrix
+from distxfer.analysis.transfer_matrix import distance_tables, regrets, transfer_matrix
 from distxfer.cli import app
-from distxfer.languages import distance
+from distxfer.languages import DISTANCES, distance
+from distxfer.measure import holm
 from finished_runs import edit, write_run
 
 LANGUAGES = ("deu", "eng", "fin", "fra", "hin", "jpn", "kor", "tur")
@@ -31,6 +32,10 @@ def scores_of(results) -> pd.DataFrame:
     return table.groupby(["source", "language"])["value"].mean().unstack()
 
 
+def nearest_by_distance(scores) -> dict[str, pd.DataFrame]:
+    return {f"nearest {name}": table for name, table in distance_tables(scores)[0].items()}
+
+
 def test_every_pair_has_its_mean_over_seeds(results):
     matrix = transfer_matrix(load_results(results))
     assert len(matrix.cells) == len(LANGUAGES) ** 2
@@ -42,7 +47,7 @@ def test_every_pair_has_its_mean_over_seeds(results):
             own = expected.loc[source, source]
             assert cell["score"] == pytest.approx(expected.loc[source, target])
             assert cell["transfer"] == pytest.approx((expected.loc[source, target] - own) / own)
-            assert cell["distance"] == pytest.approx(distance(source, target, imputed=True).value)
+            assert cell["syntactic"] == pytest.approx(distance(source, target, imputed=True).value)
             assert cell["seeds"] == 2
     cell, between = cells.loc["jpn", "tur"], distance("jpn", "tur", imputed=True).value
     assert cell["drift"] == pytest.approx(np.mean([0.1 * layer for layer in (1, 2, 3)]) * (1 + between))
@@ -53,14 +58,14 @@ def test_every_pair_has_its_mean_over_seeds(results):
 
 def test_the_correlations_of_the_paper(results):
     """Drift is proportional to 1 + distance here, and transfer falls with distance but for noise."""
-    matrix = transfer_matrix(load_results(results), method="pearson")
+    matrix = transfer_matrix(load_results(results), method="pearson", distance_name="syntactic")
     table = matrix.correlations.set_index(["relation", "layer"])
     for layer in range(4):
         assert table.loc[("drift, distance", layer), "r"] == pytest.approx(1)
         assert table.loc[("drift, distance", layer), "n"] == 56
     cells = matrix.cells[matrix.cells["source"] != matrix.cells["target"]]
     assert table.loc[("transfer, distance", 0), "r"] == pytest.approx(
-        np.corrcoef(cells["transfer"], cells["distance"])[0, 1]
+        np.corrcoef(cells["transfer"], cells["syntactic"])[0, 1]
     )
     assert table.loc[("transfer, distance", 0), "r"] < -0.9
     assert table.loc[("drift, distance", 1), "p"] <= table.loc[("drift, distance", 1), "p_holm"]
@@ -77,7 +82,7 @@ def test_regrets_of_rules_for_choosing_a_source():
     }  # fmt: skip
     cells = pd.DataFrame([(*pair, score) for pair, score in scores.items()], columns=["source", "target", "score"])
     scores = cells[cells["source"] != cells["target"]].pivot(index="source", columns="target", values="score")
-    table = regrets(scores, distance_rankings(scores)).set_index("rule")
+    table = regrets(scores, nearest_by_distance(scores)).set_index("rule")
     # The best: deu eng .9, jpn kor .8, kor deu .6, eng deu .7.
     assert table.loc["always eng", "regret"] == pytest.approx((0 + 0.5 + 0.2) / 3)
     assert table.loc["always eng", "hits"] == pytest.approx(1 / 3)
@@ -107,7 +112,7 @@ def test_a_rule_never_uses_the_scores_of_relatives():
     # German: by Korean and Japanese, English has .2 and Japanese .7, so that .8 are lost. Korean: by German and English or
     # Japanese, English has .55 and Japanese .2, so that .5 are lost. Japanese and English have one candidate.
     scores = cells[cells["source"] != cells["target"]].pivot(index="source", columns="target", values="score")
-    table = regrets(scores, distance_rankings(scores)).set_index("rule")
+    table = regrets(scores, nearest_by_distance(scores)).set_index("rule")
     assert table.loc["best for other families", "regret"] == pytest.approx((0.8 + 0.5) / 4)
 
 
@@ -150,7 +155,8 @@ def test_the_verb(results, tmp_path):
     output = CliRunner().invoke(app, ["matrix", "--results", str(results), "--figure", str(figure)])
     assert output.exit_code == 0, output.output
     assert "8 sources x 8 targets" in output.stdout
-    assert "drift, distance" in output.stdout
+    assert "drift, syntactic" in output.stdout
+    assert "transfer, geographic | script" in output.stdout
     assert "best for other families" in output.stdout
     assert figure.read_text(encoding="utf-8").startswith("<svg")
     as_json = json.loads(CliRunner().invoke(app, ["matrix", "--results", str(results), "--json"]).stdout)
@@ -158,3 +164,41 @@ def test_the_verb(results, tmp_path):
     as_csv = CliRunner().invoke(app, ["matrix", "--results", str(results), "--csv"]).stdout.splitlines()
     assert as_csv[0] == "source,target,layer,measure,value,n,seeds"
     assert len(as_csv) > 64 * 5
+
+
+def test_the_distances_of_the_paper_are_corrected_together(results):
+    """The tables of the paper: five distances of URIEL, and featural; drift is proportional to 1 + the syntactic one."""
+    matrix = transfer_matrix(load_results(results), method="pearson")
+    assert matrix.distances[0] == "syntactic"
+    assert set(matrix.distances) == set(DISTANCES)
+    table = matrix.correlations
+    over_distances = table.query("relation == 'transfer, distance'")
+    assert over_distances["p_holm"].tolist() == pytest.approx(holm(over_distances["p"].tolist()))
+    over_layers = table.query("relation == 'drift, distance' and distance == 'genetic' and layer > 0")
+    assert over_layers["p_holm"].tolist() == pytest.approx(holm(over_layers["p"].tolist()))
+    overall = table.query("relation == 'drift, distance' and layer == 0").set_index("distance")["r"]
+    assert overall.idxmax() == "syntactic"
+    cells = matrix.cells[matrix.cells["source"] != matrix.cells["target"]]
+    assert overall["genetic"] == pytest.approx(np.corrcoef(cells["drift"], cells["genetic"])[0, 1])
+
+
+def test_biased_drift_needs_its_measurement(results):
+    with pytest.raises(InputError, match=r"measure\.similarity=cka_biased"):
+        transfer_matrix(load_results(results), biased=True)
+
+
+def test_biased_drift(tmp_path):
+    """1 - the similarity, as drift is 1 - CKA."""
+    codes = ("deu", "eng", "jpn", "tur")
+    for source in codes:
+        path = (
+            write_run(tmp_path, source=source, targets=[code for code in codes if code != source])
+            / "measurements.parquet"
+        )
+        table = pd.read_parquet(path)
+        drift = table[(table["measure"] == "drift_cka") & (table["moment"] == "after")]
+        biased = drift.assign(measure="similarity_cka_biased", value=1 - drift["value"] / 2)
+        pd.concat([table, biased]).to_parquet(path, index=False)
+    unbiased, biased = (transfer_matrix(load_results(tmp_path), biased=biased) for biased in (False, True))
+    assert biased.cells["drift"].tolist() == pytest.approx((unbiased.cells["drift"] / 2).tolist())
+    assert biased.biased

@@ -3,7 +3,7 @@
 Source: Philippy et al. 2023, "Identifying the Correlation Between Language Distance and Cross-Lingual Transfer", SIGTYP.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from distxfer.analysis.matching import distance_label, distances_of
+from distxfer.analysis.matching import distances_of
 from distxfer.errors import InputError, listed, unknown
 from distxfer.languages import DISTANCES, check_distance, lineage, permutation_groups, script
 from distxfer.measure import correlate_pairs, holm, relative_transfer
@@ -21,7 +21,7 @@ from distxfer.results.tables import sound_scores
 
 PairMethod = Literal["spearman", "pearson"]
 _FREE = ("task.source", "task.targets", "distance.", "parallel.")  # what runs on other sources may differ in
-_MEASURES = {"drift_cka": "drift", "retrieval_weak_forward": "retrieval"}
+_RETRIEVAL = "retrieval_weak_forward"
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,23 @@ class TransferMatrix:
     """Transfer between all pairs of a source and a target, in means over seeds.
 
     - `cells`: one row per pair: `source`, `target`, `score`, `transfer` (relative: (score - s) / s, with s the score of the
-      source), `distance`, `drift` after training (mean over the blocks), `retrieval` (weak, forward, last layer; NaN without
-      pairs), `seeds`. A language with itself is a row, with transfer and distance 0.
+      source), a column per distance, `drift` after training (mean over the blocks), `retrieval` (weak, forward, last layer; NaN
+      without pairs), `seeds`. A language with itself is a row, with transfer and distances 0.
     - `layers`: `source`, `target`, `layer`, `measure` (`drift` or `retrieval`), `value`, `n` (texts).
-    - `correlations`: `relation`, `layer` (0: no layer, or the mean over them), `r`, `p`, `p_holm`, `n` (pairs), `reason`.
+    - `correlations`: `relation`, `distance`, `layer` (0: no layer, or the mean over them), `r`, `p`, `p_holm`, `n`
+      (pairs), `reason`.
     - `rankings`: how well a rule chooses the source of a target (see `regrets`).
+
+    `distances` are the names of the columns, that of the runs first. `biased`: whether drift is by the biased estimate of CKA.
     """
 
     recipe: str
     model: str
     task: str
     metric: str
-    distance: str
+    distances: tuple[str, ...]
+    imputed: bool
+    biased: bool
     method: PairMethod
     diagonal: bool
     cells: pd.DataFrame
@@ -62,9 +67,9 @@ class TransferMatrix:
 
     def records(self) -> dict[str, Any]:
         """Return all tables as JSON data; NaN is None."""
-        names = ("recipe", "model", "task", "metric", "distance", "method", "diagonal", "notes", "left_out")
+        names = ("recipe", "model", "task", "metric", "distances", "imputed", "biased", "method", "diagonal", "notes")
         tables = {name: getattr(self, name) for name in ("cells", "layers", "correlations", "rankings")}
-        return {name: getattr(self, name) for name in names} | {
+        return {name: getattr(self, name) for name in (*names, "left_out")} | {
             name: table.astype(object).where(table.notna(), None).to_dict("records") for name, table in tables.items()
         }
 
@@ -76,16 +81,20 @@ def transfer_matrix(
     distance_name: str = "",
     imputed: bool | None = None,
     matrix: Path | None = None,
+    biased: bool = False,
     method: PairMethod = "spearman",
     diagonal: bool = False,
 ) -> TransferMatrix:
     """Return the transfer matrix of finished runs that differ in their source alone.
 
     Correlations are over the pairs of different languages (`diagonal`: and those of a language with itself, as two of the
-    paper's three tables have them), tested by `correlate_pairs`: drift with distance and drift with transfer, for each layer
-    and their mean, and transfer with distance, also beyond a change of script. Holm is over the layers of a relation.
+    paper's three tables have them), tested by `correlate_pairs`: drift with transfer and with each distance, for each layer
+    and their mean, and transfer with each distance, also beyond a change of script. Distances: those of URIEL, or only
+    `distance_name`, or the `matrix` of the user. Holm is over the layers of a relation and distance, and over the distances
+    where there is no layer. `biased`: drift is 1 - the biased CKA of the paper, in runs with `measure.similarity=cka_biased`.
 
-    Raises InputError for an unknown metric or distance, fewer than two sources, and runs that differ in more than the source.
+    Raises InputError for an unknown metric or distance, fewer than two sources, runs that differ in more than the source, and
+    runs without the biased CKA.
     """
     check_distance(distance_name or "syntactic", matrix)
     methods, left_out = _one_per_source(collection)
@@ -98,8 +107,8 @@ def transfer_matrix(
     seeds = scores.groupby("source")["seed"].nunique()
     table = scores.groupby(["source", "language"])["value"].mean().unstack()
     table, holes = _complete(table)
-    name = distance_name or str(first.summary.get("distance", "syntactic"))
-    if name == "matrix" and not matrix:
+    own_distance = str(first.summary.get("distance", "syntactic"))
+    if own_distance == "matrix" and not (matrix or distance_name):
         raise InputError(
             "The runs have distances from a matrix of the user's own. Give it with `--matrix`, or choose `--distance`."
         )
@@ -109,8 +118,11 @@ def transfer_matrix(
     cells["transfer"] = [
         relative_transfer(score, of_source) for score, of_source in zip(cells["score"], own, strict=True)
     ]
-    cells["distance"], notes = _distances(cells, name, filled, matrix)
-    layers = _layers(of_sources, cells)
+    names = ("matrix",) if matrix else (distance_name,) if distance_name else (own_distance, *DISTANCES)
+    distances, notes = distance_tables(table, dict.fromkeys(names), imputed=filled, matrix=matrix)
+    for name, values in distances.items():
+        cells[name] = np.array([values.at[pair] for pair in zip(cells["source"], cells["target"], strict=True)], float)
+    layers = _layers(of_sources, cells, "similarity_cka_biased" if biased else "drift_cka")
     for measure, of_measure in layers.groupby("measure"):
         blocks = of_measure[of_measure["layer"] > 0]
         blocks = blocks if measure == "drift" else blocks[blocks["layer"] == blocks["layer"].max()]
@@ -118,36 +130,52 @@ def transfer_matrix(
             blocks.groupby(["source", "target"])["value"].mean().rename(str(measure)), on=["source", "target"]
         )
     cells = cells.assign(seeds=cells["source"].map(seeds)).reindex(
-        columns=["source", "target", "score", "transfer", "distance", "drift", "retrieval", "seeds"]
+        columns=["source", "target", "score", "transfer", *distances, "drift", "retrieval", "seeds"]
     )
     if seeds.nunique() > 1:
         notes.append(f"seeds by source: {listed(f'{source} {count}' for source, count in seeds.items())}")
-    correlations = _correlations(cells, layers, method, diagonal)
+    correlations = _correlations(cells, layers, tuple(distances), method, diagonal)
+    different = table.mask(np.equal.outer(table.index, table.columns))
     return TransferMatrix(
         recipe=methods[0].recipe,
         model=first.model,
         task=first.task,
         metric=metric,
-        distance=distance_label("matrix" if matrix else name, filled),
+        distances=tuple(distances),
+        imputed=filled,
+        biased=biased,
         method=method,
         diagonal=diagonal,
         cells=cells,
         layers=layers,
         correlations=correlations,
-        rankings=regrets(table.mask(np.equal.outer(table.index, table.columns)), distance_rankings(table, filled)),
+        rankings=regrets(different, {f"nearest {name}": values for name, values in distances.items()}),
         notes=tuple(dict.fromkeys(notes)),
         left_out=(*collection.left_out, *left_out, *holes),
     )
 
 
-def distance_rankings(scores: pd.DataFrame, imputed: bool = True) -> dict[str, pd.DataFrame]:
-    """Return `nearest syntactic` and the like: each distance of URIEL, with rows and columns of `scores`, NaN where unknown."""
-    return {
-        f"nearest {name}": pd.DataFrame(
-            {source: distances_of(str(source), scores.columns, name, imputed, None)[0] for source in scores.index}
-        ).T.reindex(index=scores.index, columns=scores.columns)
-        for name in DISTANCES
-    }
+def distance_tables(
+    scores: pd.DataFrame,
+    names: Iterable[str] = DISTANCES,
+    *,
+    imputed: bool = True,
+    matrix: Path | None = None,
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return each distance as a table with the rows (sources) and columns (targets) of `scores`, and notes on the first one.
+
+    A language is at distance 0 from itself; NaN where a distance is unknown. Raises InputError as `distance` does.
+    """
+    tables, notes = {}, []
+    for number, name in enumerate(names):
+        rows = {}
+        for source in map(str, scores.index):
+            others = [str(target) for target in scores.columns if target != source]
+            values, warnings = distances_of(source, others, name, imputed, matrix)
+            rows[source] = {source: 0.0, **values}
+            notes += warnings if number == 0 else []
+        tables[name] = pd.DataFrame(rows).T.reindex(index=scores.index, columns=scores.columns)
+    return tables, notes
 
 
 def regrets(scores: pd.DataFrame, rankings: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -241,26 +269,22 @@ def _complete(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return table, notes
 
 
-def _distances(cells: pd.DataFrame, name: str, imputed: bool, matrix: Path | None) -> tuple[list[float], list[str]]:
-    """Return the distance of each pair, 0 of a language from itself, and notes."""
-    values: dict[tuple[str, str], float] = {}
-    notes: list[str] = []
-    for source, group in cells.groupby("source"):
-        others = [target for target in group["target"] if target != source]
-        distances, warnings = distances_of(str(source), others, name, imputed, matrix)
-        values |= {(str(source), target): value for target, value in distances.items()} | {
-            (str(source), str(source)): 0.0
-        }
-        notes += warnings
-    return [values.get(pair, np.nan) for pair in zip(cells["source"], cells["target"], strict=True)], notes
-
-
-def _layers(collection: Collection, cells: pd.DataFrame) -> pd.DataFrame:
-    """Return drift and retrieval after training by pair and layer, the mean over seeds."""
+def _layers(collection: Collection, cells: pd.DataFrame, drift: str) -> pd.DataFrame:
+    """Return drift (by this measure) and retrieval after training by pair and layer, the mean over seeds."""
     rows = collection.measurements
-    rows = rows[rows["measure"].isin(_MEASURES) & (rows["moment"] == "after") & (rows["status"] != "collapsed")]
+    rows = rows[
+        rows["measure"].isin((drift, _RETRIEVAL)) & (rows["moment"] == "after") & (rows["status"] != "collapsed")
+    ]
+    is_similarity = rows["measure"].eq("similarity_cka_biased")
+    if drift == "similarity_cka_biased" and not is_similarity.any():
+        raise InputError(
+            "The runs did not measure the biased CKA. Train them with `measure.similarity=cka_biased`, or leave `--biased` out."
+        )
     rows = rows.assign(
-        measure=rows["measure"].map(_MEASURES), source=rows["source"].astype(str), target=rows["language"].astype(str)
+        measure=np.where(rows["measure"] == _RETRIEVAL, "retrieval", "drift"),
+        value=rows["value"].where(~is_similarity, 1 - rows["value"]),
+        source=rows["source"].astype(str),
+        target=rows["language"].astype(str),
     )
     means = rows.groupby(["source", "target", "layer", "measure"], observed=True).agg(
         value=("value", lambda values: values.mean(skipna=False)), n=("n", "first")
@@ -268,7 +292,9 @@ def _layers(collection: Collection, cells: pd.DataFrame) -> pd.DataFrame:
     return cells[["source", "target"]].merge(means.reset_index(), on=["source", "target"])
 
 
-def _correlations(cells: pd.DataFrame, layers: pd.DataFrame, method: PairMethod, diagonal: bool) -> pd.DataFrame:
+def _correlations(
+    cells: pd.DataFrame, layers: pd.DataFrame, distances: Sequence[str], method: PairMethod, diagonal: bool
+) -> pd.DataFrame:
     """Return the paper's correlations; see `transfer_matrix`."""
     kept = cells if diagonal else cells[cells["source"] != cells["target"]]
     drift = layers[(layers["measure"] == "drift") & (layers["layer"] > 0)]
@@ -283,29 +309,35 @@ def _correlations(cells: pd.DataFrame, layers: pd.DataFrame, method: PairMethod,
     other_script = np.array(
         [float(scripts[s] != scripts[t]) for s, t in zip(kept["source"], kept["target"], strict=True)]
     )
-    distance, transfer = kept["distance"].to_numpy(float), kept["transfer"].to_numpy(float)
-    tests: list[tuple[str, int, Any, Any, Any]] = [
-        *(("drift, distance", layer, values, distance, None) for layer, values in columns.items()),
-        *(("drift, transfer", layer, values, transfer, None) for layer, values in columns.items()),
-        ("transfer, distance", 0, transfer, distance, None),
-        ("transfer, distance | script", 0, transfer, distance, other_script),
+    transfer = kept["transfer"].to_numpy(float)
+    tests: list[tuple[str, str, int, Any, Any, Any]] = [
+        ("drift, transfer", "", layer, values, transfer, None) for layer, values in columns.items()
     ]
+    for name in distances:
+        values = kept[name].to_numpy(float)
+        tests += [("drift, distance", name, layer, of_layer, values, None) for layer, of_layer in columns.items()]
+        tests += [
+            ("transfer, distance", name, 0, transfer, values, None),
+            ("transfer, distance | script", name, 0, transfer, values, other_script),
+        ]
     rows = []
-    for relation, layer, x, y, covariates in tests:
+    for relation, name, layer, x, y, covariates in tests:
         keep = _defined_languages(kept, np.isfinite(x) & np.isfinite(y))
-        names = kept.loc[keep]
-        codes = sorted({*names["source"], *names["target"]})
-        found = correlate_pairs(
+        languages = kept.loc[keep]
+        codes = sorted({*languages["source"], *languages["target"]})
+        correlation = correlate_pairs(
             x[keep], y[keep], None if covariates is None else covariates[keep],
-            sources=names["source"].tolist(), targets=names["target"].tolist(),
+            sources=languages["source"].tolist(), targets=languages["target"].tolist(),
             groups=dict(zip(codes, permutation_groups(codes), strict=True)), method=method,
         )  # fmt: skip
-        rows.append((relation, layer, found.r, found.p, found.n, found.reason))
-    table = pd.DataFrame(rows, columns=["relation", "layer", "r", "p", "n", "reason"])
+        rows.append((relation, name, layer, correlation.r, correlation.p, correlation.n, correlation.reason))
+    table = pd.DataFrame(rows, columns=["relation", "distance", "layer", "r", "p", "n", "reason"])
     table["p_holm"] = np.nan
-    for _, of_relation in table.dropna(subset="p").groupby("relation"):
-        table.loc[of_relation.index, "p_holm"] = holm(of_relation["p"].tolist())
-    return table[["relation", "layer", "r", "p", "p_holm", "n", "reason"]]
+    at_layers, overall = table[table["layer"] > 0].dropna(subset="p"), table[table["layer"] == 0].dropna(subset="p")
+    families = [*at_layers.groupby(["relation", "distance"]), *overall.groupby("relation")]
+    for _, of_family in families:
+        table.loc[of_family.index, "p_holm"] = holm(of_family["p"].tolist())
+    return table[["relation", "distance", "layer", "r", "p", "p_holm", "n", "reason"]]
 
 
 def _defined_languages(

@@ -23,7 +23,7 @@ def matrix(
     results: Results = RESULTS,
     metric: Annotated[str, typer.Option("--metric", help="The metric, if there are several.")] = "",
     distance: Annotated[
-        str, typer.Option("--distance", help="The distance to correlate with. Default: that of the runs.")
+        str, typer.Option("--distance", help="The distance to correlate with. Default: all of URIEL's.")
     ] = "",
     observed: Annotated[bool, typer.Option("--observed", help="Use only observed features in distances.")] = False,
     distances: Annotated[Path | None, typer.Option("--matrix", help="A CSV file with your own distances.")] = None,
@@ -33,8 +33,13 @@ def matrix(
     diagonal: Annotated[
         bool, typer.Option("--diagonal", help="Correlate over pairs of a language with itself, too.")
     ] = False,
+    biased: Annotated[
+        bool,
+        typer.Option("--biased", help="Drift by the biased CKA of Philippy et al. (2023), where the runs measured it."),
+    ] = False,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw a heat map: a .png, .svg, .pdf or .html file.")
+        Path | None,
+        typer.Option("--figure", help="Draw heat maps, and correlations by layer: a .png, .svg, .pdf or .html file."),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print every pair and layer as CSV.")] = False,
     as_json: AsJson = False,
@@ -60,6 +65,7 @@ def matrix(
         distance_name=distance,
         imputed=False if observed else None,
         matrix=distances,
+        biased=biased,
         method=method,
         diagonal=diagonal,
     )

@@ -35,8 +35,8 @@ class _Study(BaseModel):
 def read_axes(words: Sequence[str], paired: Sequence[str]) -> tuple[str, list[Axis], tuple[str, ...]]:
     """Return the name and the axes of a sweep, and the recipes of its study file.
 
-    `words` are `KEY=VALUE,VALUE...`, `study=FILE` (or a folder with a `study.toml`) and `name=NAME`; they take precedence over the study file. `paired` are
-    keys that vary together, `KEY,KEY`.
+    `words` are `KEY=VALUE,VALUE...`, `study=FILE` (or a folder with a `study.toml`) and `name=NAME`; they take precedence
+    over the study file. `paired` are keys that vary together, `KEY,KEY`.
 
     Raises InputError for a word that is not `KEY=VALUE`, a repeated key, values that cannot be separated, all mistakes in
     a study file, keys that cannot vary together, and a sweep without a recipe.
