@@ -10,7 +10,7 @@ from conftest import CliRunner
 from distxfer import InputError, load_results
 from distxfer.analysis.transfer_matrix import distance_tables, regrets, transfer_matrix
 from distxfer.cli import app
-from distxfer.languages import DISTANCES, distance
+from distxfer.languages import DISTANCES, distance, script
 from distxfer.measure import holm
 from finished_runs import edit, write_run
 
@@ -156,7 +156,7 @@ def test_the_verb(results, tmp_path):
     assert output.exit_code == 0, output.output
     assert "8 sources x 8 targets" in output.stdout
     assert "drift, syntactic" in output.stdout
-    assert "transfer, geographic | script" in output.stdout
+    assert "another script" in output.stdout
     assert "best for other families" in output.stdout
     assert figure.read_text(encoding="utf-8").startswith("<svg")
     as_json = json.loads(CliRunner().invoke(app, ["matrix", "--results", str(results), "--json"]).stdout)
@@ -202,3 +202,53 @@ def test_biased_drift(tmp_path):
     unbiased, biased = (transfer_matrix(load_results(tmp_path), biased=biased) for biased in (False, True))
     assert biased.cells["drift"].tolist() == pytest.approx((unbiased.cells["drift"] / 2).tolist())
     assert biased.biased
+
+
+def test_partial_effects_are_beyond_all_others(results, tmp_path):
+    """Transfer falls with distance; a covariate of the target that is distance from English adds nothing to it by itself."""
+    sizes = tmp_path / "sizes.csv"
+    sizes.write_text("language,size,tokens\n" + "".join(f"{code},{i**2},{i % 3}\n" for i, code in enumerate(LANGUAGES)))
+    matrix = transfer_matrix(load_results(results), covariates=sizes, method="pearson")
+    effects = matrix.effects.set_index("term")
+    sides = [f"{name} of the {side}" for name in ("size", "tokens") for side in ("source", "target")]
+    assert list(effects.index) == ["syntactic distance", "another script", *sides]
+    cells = matrix.cells[matrix.cells["source"] != matrix.cells["target"]]
+    script_of = {code: script(code) for code in LANGUAGES}
+    place = {code: i for i, code in enumerate(LANGUAGES)}
+    x = np.column_stack(
+        [
+            cells["syntactic"],
+            [script_of[s] != script_of[t] for s, t in zip(cells["source"], cells["target"], strict=True)],
+            *(
+                function(cells[side].map(place))
+                for function in (np.square, lambda i: i % 3)
+                for side in ("source", "target")
+            ),
+            np.ones(len(cells)),
+        ]
+    ).astype(float)
+    for column, term in enumerate(effects.index):
+        others = np.delete(x, column, axis=1)
+        residuals = [
+            y - others @ np.linalg.lstsq(others, y, rcond=None)[0] for y in (x[:, column], cells["transfer"].to_numpy())
+        ]
+        assert effects.loc[term, "r"] == pytest.approx(np.corrcoef(*residuals)[0, 1])
+    assert effects.loc["syntactic distance", "r"] < -0.9
+    assert effects.loc["syntactic distance", "p"] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("language,size\neng,1\n", "no row for deu, fin, fra"),
+        ("language,size\neng,big\n", r"row 2 \(`eng`\), column 2 \(`size`\): `big` is not a finite number"),
+        ("language,size\nen,1\neng,2\n", "listed before"),
+        ("language,size,size\neng,1,2\n", "different name for each covariate"),
+        ("", "a header"),
+    ],
+)
+def test_covariates_that_cannot_be_used(results, tmp_path, text, problem):
+    path = tmp_path / "covariates.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=problem):
+        transfer_matrix(load_results(results), covariates=path)

@@ -13,8 +13,8 @@ import pandas as pd
 
 from distxfer.analysis.matching import distances_of
 from distxfer.errors import InputError, listed, unknown
-from distxfer.languages import DISTANCES, check_distance, lineage, permutation_groups, script
-from distxfer.measure import correlate_pairs, holm, relative_transfer
+from distxfer.languages import DISTANCES, check_distance, lineage, permutation_groups, read_covariates, script
+from distxfer.measure import Correlation, correlate_pairs, holm, relative_transfer
 from distxfer.results.collect import Collection, Method
 from distxfer.results.settings import differing
 from distxfer.results.tables import sound_scores
@@ -34,6 +34,7 @@ class TransferMatrix:
     - `layers`: `source`, `target`, `layer`, `measure` (`drift` or `retrieval`), `value`, `n` (texts).
     - `correlations`: `relation`, `distance`, `layer` (0: no layer, or the mean over them), `r`, `p`, `p_holm`, `n`
       (pairs), `reason`.
+    - `effects`: partial correlations with transfer: `term`, `r`, `p`, `n`, `reason`.
     - `rankings`: how well a rule chooses the source of a target (see `regrets`).
 
     `distances` are the names of the columns, that of the runs first. `biased`: whether drift is by the biased estimate of CKA.
@@ -51,6 +52,7 @@ class TransferMatrix:
     cells: pd.DataFrame
     layers: pd.DataFrame
     correlations: pd.DataFrame
+    effects: pd.DataFrame
     rankings: pd.DataFrame
     notes: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -68,7 +70,7 @@ class TransferMatrix:
     def records(self) -> dict[str, Any]:
         """Return all tables as JSON data; NaN is None."""
         names = ("recipe", "model", "task", "metric", "distances", "imputed", "biased", "method", "diagonal", "notes")
-        tables = {name: getattr(self, name) for name in ("cells", "layers", "correlations", "rankings")}
+        tables = {name: getattr(self, name) for name in ("cells", "layers", "correlations", "effects", "rankings")}
         return {name: getattr(self, name) for name in (*names, "left_out")} | {
             name: table.astype(object).where(table.notna(), None).to_dict("records") for name, table in tables.items()
         }
@@ -81,6 +83,7 @@ def transfer_matrix(
     distance_name: str = "",
     imputed: bool | None = None,
     matrix: Path | None = None,
+    covariates: Path | None = None,
     biased: bool = False,
     method: PairMethod = "spearman",
     diagonal: bool = False,
@@ -89,9 +92,12 @@ def transfer_matrix(
 
     Correlations are over the pairs of different languages (`diagonal`: and those of a language with itself, as two of the
     paper's three tables have them), tested by `correlate_pairs`: drift with transfer and with each distance, for each layer
-    and their mean, and transfer with each distance, also beyond a change of script. Distances: those of URIEL, or only
-    `distance_name`, or the `matrix` of the user. Holm is over the layers of a relation and distance, and over the distances
-    where there is no layer. `biased`: drift is 1 - the biased CKA of the paper, in runs with `measure.similarity=cka_biased`.
+    and their mean, and transfer with each distance. Distances: those of URIEL, or only `distance_name`, or the `matrix` of the
+    user. Holm is over the layers of a relation and distance, and over the distances where there is no layer. `biased`: drift is
+    1 - the biased CKA of the paper, in runs with `measure.similarity=cka_biased`.
+
+    Effects are the partial correlations of transfer with the first distance, a change of script and the `covariates` of source
+    and target (a file that `read_covariates` reads), each beyond all others.
 
     Raises InputError for an unknown metric or distance, fewer than two sources, runs that differ in more than the source, and
     runs without the biased CKA.
@@ -134,7 +140,7 @@ def transfer_matrix(
     )
     if seeds.nunique() > 1:
         notes.append(f"seeds by source: {listed(f'{source} {count}' for source, count in seeds.items())}")
-    correlations = _correlations(cells, layers, tuple(distances), method, diagonal)
+    kept = cells if diagonal else cells[cells["source"] != cells["target"]]
     different = table.mask(np.equal.outer(table.index, table.columns))
     return TransferMatrix(
         recipe=methods[0].recipe,
@@ -148,7 +154,8 @@ def transfer_matrix(
         diagonal=diagonal,
         cells=cells,
         layers=layers,
-        correlations=correlations,
+        correlations=_correlations(kept, layers, tuple(distances), method),
+        effects=_effects(kept, next(iter(distances)), covariates, method),
         rankings=regrets(different, {f"nearest {name}": values for name, values in distances.items()}),
         notes=tuple(dict.fromkeys(notes)),
         left_out=(*collection.left_out, *left_out, *holes),
@@ -293,43 +300,28 @@ def _layers(collection: Collection, cells: pd.DataFrame, drift: str) -> pd.DataF
 
 
 def _correlations(
-    cells: pd.DataFrame, layers: pd.DataFrame, distances: Sequence[str], method: PairMethod, diagonal: bool
+    cells: pd.DataFrame, layers: pd.DataFrame, distances: Sequence[str], method: PairMethod
 ) -> pd.DataFrame:
     """Return the paper's correlations; see `transfer_matrix`."""
-    kept = cells if diagonal else cells[cells["source"] != cells["target"]]
     drift = layers[(layers["measure"] == "drift") & (layers["layer"] > 0)]
     columns = {
-        int(str(layer)): kept[["source", "target"]]
+        int(str(layer)): cells[["source", "target"]]
         .merge(of_layer, how="left", on=["source", "target"])["value"]
         .to_numpy()
         for layer, of_layer in drift.groupby("layer")
     }
-    columns = {0: kept["drift"].to_numpy(), **columns} if columns else {}
-    scripts = {code: script(code) for code in {*kept["source"], *kept["target"]}}
-    other_script = np.array(
-        [float(scripts[s] != scripts[t]) for s, t in zip(kept["source"], kept["target"], strict=True)]
-    )
-    transfer = kept["transfer"].to_numpy(float)
-    tests: list[tuple[str, str, int, Any, Any, Any]] = [
-        ("drift, transfer", "", layer, values, transfer, None) for layer, values in columns.items()
+    columns = {0: cells["drift"].to_numpy(), **columns} if columns else {}
+    transfer = cells["transfer"].to_numpy(float)
+    tests: list[tuple[str, str, int, Any, Any]] = [
+        ("drift, transfer", "", layer, values, transfer) for layer, values in columns.items()
     ]
     for name in distances:
-        values = kept[name].to_numpy(float)
-        tests += [("drift, distance", name, layer, of_layer, values, None) for layer, of_layer in columns.items()]
-        tests += [
-            ("transfer, distance", name, 0, transfer, values, None),
-            ("transfer, distance | script", name, 0, transfer, values, other_script),
-        ]
+        values = cells[name].to_numpy(float)
+        tests += [("drift, distance", name, layer, of_layer, values) for layer, of_layer in columns.items()]
+        tests += [("transfer, distance", name, 0, transfer, values)]
     rows = []
-    for relation, name, layer, x, y, covariates in tests:
-        keep = _defined_languages(kept, np.isfinite(x) & np.isfinite(y))
-        languages = kept.loc[keep]
-        codes = sorted({*languages["source"], *languages["target"]})
-        correlation = correlate_pairs(
-            x[keep], y[keep], None if covariates is None else covariates[keep],
-            sources=languages["source"].tolist(), targets=languages["target"].tolist(),
-            groups=dict(zip(codes, permutation_groups(codes), strict=True)), method=method,
-        )  # fmt: skip
+    for relation, name, layer, x, y in tests:
+        correlation = _correlate(cells, x, y, None, method)
         rows.append((relation, name, layer, correlation.r, correlation.p, correlation.n, correlation.reason))
     table = pd.DataFrame(rows, columns=["relation", "distance", "layer", "r", "p", "n", "reason"])
     table["p_holm"] = np.nan
@@ -338,6 +330,39 @@ def _correlations(
     for _, of_family in families:
         table.loc[of_family.index, "p_holm"] = holm(of_family["p"].tolist())
     return table[["relation", "distance", "layer", "r", "p", "p_holm", "n", "reason"]]
+
+
+def _effects(cells: pd.DataFrame, distance: str, covariates: Path | None, method: PairMethod) -> pd.DataFrame:
+    """Return the partial correlations with transfer; see `transfer_matrix`."""
+    scripts = {code: script(code) for code in {*cells["source"], *cells["target"]}}
+    terms = {
+        f"{distance} distance": cells[distance],
+        "another script": (cells["source"].map(scripts) != cells["target"].map(scripts)).astype(float),
+    }
+    for name, by_language in (read_covariates(covariates) if covariates else {}).items():
+        if missing := sorted({*cells["source"], *cells["target"]} - by_language.keys()):
+            raise InputError(f"`{covariates}` has no row for {listed(missing)}. Add it, or leave those runs out.")
+        terms |= {f"{name} of the {side}": cells[side].map(by_language) for side in ("source", "target")}
+    table = pd.DataFrame(terms, dtype=float)
+    transfer, rows = cells["transfer"].to_numpy(float), []
+    for term in table:
+        effect = _correlate(cells, table[term].to_numpy(), transfer, table.drop(columns=term).to_numpy(), method)
+        rows.append((term, effect.r, effect.p, effect.n, effect.reason))
+    return pd.DataFrame(rows, columns=["term", "r", "p", "n", "reason"])
+
+
+def _correlate(cells: pd.DataFrame, x: Any, y: Any, covariates: Any, method: PairMethod) -> Correlation:
+    """Return `correlate_pairs` over the languages for which all is defined."""
+    keep = _defined_languages(
+        cells, np.isfinite(x) & np.isfinite(y) & (covariates is None or np.isfinite(covariates).all(axis=1))
+    )
+    languages = cells.loc[keep]
+    codes = sorted({*languages["source"], *languages["target"]})
+    return correlate_pairs(
+        x[keep], y[keep], None if covariates is None else covariates[keep],
+        sources=languages["source"].tolist(), targets=languages["target"].tolist(),
+        groups=dict(zip(codes, permutation_groups(codes), strict=True)), method=method,
+    )  # fmt: skip
 
 
 def _defined_languages(

@@ -27,6 +27,12 @@ def matrix(
     ] = "",
     observed: Annotated[bool, typer.Option("--observed", help="Use only observed features in distances.")] = False,
     distances: Annotated[Path | None, typer.Option("--matrix", help="A CSV file with your own distances.")] = None,
+    covariates: Annotated[
+        Path | None,
+        typer.Option(
+            "--covariates", help="A CSV file that describes languages, such as by the size of pretraining text."
+        ),
+    ] = None,
     method: Annotated[
         Literal["spearman", "pearson"], typer.Option("--method", help="The type of correlation.")
     ] = "spearman",
@@ -65,6 +71,7 @@ def matrix(
         distance_name=distance,
         imputed=False if observed else None,
         matrix=distances,
+        covariates=covariates,
         biased=biased,
         method=method,
         diagonal=diagonal,

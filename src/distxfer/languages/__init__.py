@@ -17,10 +17,11 @@ from distxfer.languages.language_distances import (
     typological_features,
     weights,
 )
+from distxfer.languages.matrix import read_covariates
 
 __all__ = [
     "DISTANCES", "WEIGHTINGS", "Distance", "Distances", "Relation", "Relative", "areas", "canonical", "check_distance",
     "coordinates", "distance", "distance_warnings", "distances", "families", "group_kind", "language_name", "lineage",
-    "permutation_groups", "permuted_within", "relation", "relatives", "script", "short_code", "typological_features",
-    "weights",
+    "permutation_groups", "permuted_within", "read_covariates", "relation", "relatives", "script", "short_code",
+    "typological_features", "weights",
 ]  # fmt: skip

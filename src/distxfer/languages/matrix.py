@@ -1,4 +1,4 @@
-"""Distance tables provided by the user."""
+"""Tables of languages that the user provides: distances and covariates."""
 
 import csv
 import math
@@ -66,6 +66,42 @@ def read_matrix(path: Path) -> Matrix:
             if text.strip():
                 cells[row, column] = _number(text.strip(), f"`{path}`, row {i} (`{row}`), column {j} (`{column}`)")
     return Matrix(path, f"{path.name} sha256:{sha256(data).hexdigest()[:8]}", cells)
+
+
+def read_covariates(path: Path) -> dict[str, dict[str, float]]:
+    """Read numbers that describe languages, such as sizes of pretraining text: CSV, a row per language, a column per covariate.
+
+    Returns covariate -> language key -> value. Raises InputError for a missing or unreadable file, an unknown or repeated code,
+    no or repeated covariates, and a cell that is not a finite number; the message names row and column, counted from 1.
+    """
+    if not path.is_file():
+        raise InputError(f"`{path}` is not a file. Give a CSV file with a row per language as `--covariates`.")
+    try:
+        lines = [
+            line for line in csv.reader(path.read_bytes().decode("utf-8-sig").splitlines(), strict=True) if any(line)
+        ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"`{path}` cannot be read ({error}). Save it as CSV in UTF-8.") from None
+    header = [name.strip() for name in lines[0][1:]] if lines else []
+    if len(lines) < 2 or not header or not all(header) or len(set(header)) < len(header):
+        raise InputError(
+            f"`{path}` needs a header with a different name for each covariate, after a first column of language codes, and a"
+            " row per language."
+        )
+    languages = _keys({(i, 1): line[0] for i, line in enumerate(lines[1:], start=2)}, path)
+    values: dict[str, dict[str, float]] = {name: {} for name in header}
+    for i, (language, line) in enumerate(zip(languages, lines[1:], strict=True), start=2):
+        for j, name in enumerate(header, start=1):
+            text = line[j].strip() if j < len(line) else ""
+            try:
+                values[name][language] = float(text)
+            except ValueError:
+                values[name][language] = math.nan
+            if not math.isfinite(values[name][language]):
+                raise InputError(
+                    f"`{path}`, row {i} (`{language}`), column {j + 1} (`{name}`): `{text}` is not a finite number."
+                )
+    return values
 
 
 def _keys(texts: Mapping[tuple[int, int], str], path: Path) -> list[str]:

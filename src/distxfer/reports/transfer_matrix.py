@@ -15,8 +15,8 @@ _ALPHA = 0.05
 
 
 def matrix_tables(matrix: TransferMatrix) -> list[Table]:
-    """Return the sources, the correlations and the rules for choosing a source."""
-    return [_sources(matrix), _correlations(matrix), _rules(matrix)]
+    """Return the sources, the correlations, the partial effects and the rules for choosing a source."""
+    return [_sources(matrix), _correlations(matrix), _effects(matrix), _rules(matrix)]
 
 
 def cells_table(matrix: TransferMatrix) -> Table:
@@ -72,14 +72,24 @@ def _correlations(matrix: TransferMatrix) -> Table:
         title=f"{matrix.method.capitalize()} correlations over pairs of languages",
         notes=(
             f"drift: 1 - {'biased' if matrix.biased else 'unbiased'} CKA, mean over the layers, then at the layer where its"
-            " correlation is strongest. Holm over the distances, and at a layer over the layers. `| script`: beyond whether the"
-            " two are written in different scripts.",
+            " correlation is strongest. Holm over the distances, and at a layer over the layers.",
             f"p: whole languages are rearranged (QAP) within {permuted_within(len(languages))}, since pairs that share a language"
             f" are not independent: {len(languages)} languages in {groups} {group_kind(len(languages))}. Pairs of a language with"
             f" itself are {'included' if matrix.diagonal else 'left out'}."
             f"{' Missing features of distances are imputed.' if matrix.imputed else ''}",
             *(f"{reason}." for reason in reasons),
         ),
+    )
+
+
+def _effects(matrix: TransferMatrix) -> Table:
+    """Return one row per term of the partial effects."""
+    reasons = dict.fromkeys(reason for reason in matrix.effects["reason"] if isinstance(reason, str))
+    return Table(
+        columns=("transfer with", "pairs", "partial r", "p"),
+        rows=[(row.term, row.n, _number(row.r), _number(row.p)) for row in matrix.effects.itertuples()],
+        title="Partial correlations with transfer",
+        notes=("each beyond all others, by the same rearrangements.", *(f"{reason}." for reason in reasons)),
     )
 
 
