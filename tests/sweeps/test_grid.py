@@ -214,6 +214,12 @@ def test_a_study_file_says_what_words_say(plan, tmp_path):
     assert (read.name, typed.name) == ("distances", "")
 
 
+def test_a_folder_stands_for_its_study_file(plan, tmp_path):
+    word = study(tmp_path, STUDY)
+    folder = str(Path(word.removeprefix("study=")).parent)
+    assert {run.folder for run in plan(f"study={folder}").runs} == {run.folder for run in plan(word).runs}
+
+
 def test_the_study_of_the_documentation_is_one(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text(encoding="utf-8")
     name, axes, recipes = read_axes([study(tmp_path, text.partition("```toml")[2].partition("```")[0])], [])
