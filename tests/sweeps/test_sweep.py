@@ -16,6 +16,7 @@ from pyarrow import parquet
 from distxfer import load_recipe, sweep, train
 from distxfer.sweeps.engines import Job, LocalEngine
 from distxfer.sweeps.grid import plan_sweep
+from distxfer.sweeps.sweep import forecast
 from helpers import message
 from stand_in import PATIENCE, statuses, until
 
@@ -274,3 +275,12 @@ def test_real_runs_are_those_of_train_and_encode_before_training_once(tiny_setti
     states = list((tmp_path / "cache" / "states").rglob("pooled.npy"))
     assert len(states) == 7  # of three languages, the tests and the held-out pairs; and the source's training texts
     assert all(datetime.fromtimestamp(path.stat().st_mtime, begun.tzinfo) <= begun for path in states)
+
+
+def test_runs_that_differ_in_seed_or_source_alone_share_an_estimate(tmp_path, monkeypatch):
+    timed = []
+    monkeypatch.setattr("distxfer.sweeps.sweep.outlook", lambda recipe, results: timed.append(recipe) or recipe.task.source)
+    words = ["recipe=plain", "task=emoji", "task.source=eng,deu", "phase.finetune.epochs=1,2", "seed=0,1"]
+    estimates = forecast(plan_sweep(words, tmp_path), tmp_path)
+    assert [recipe.phases["finetune"].epochs for recipe in timed] == [1, 2]
+    assert [estimate for _, estimate in estimates] == ["eng"] * 8

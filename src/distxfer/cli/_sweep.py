@@ -169,7 +169,7 @@ def _forecast(
         notes=(
             f"{len(records)} runs, {states.count('done before')} done{skipped}. The others take about {span(seconds)} here, one"
             f" after another, and at most {disk:,} MB.",
-            *(f"seconds: estimated for each id from {basis}." for basis in bases),
+            *(f"seconds: estimated from {basis}." for basis in bases),
             *corpus_lines({name: [text] for name, text in texts.items() if text}),
         ),
     )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from distxfer.interventions.drift import Drift
     from distxfer.interventions.freeze import Freeze
     from distxfer.interventions.l2_sp import L2SP
+    from distxfer.interventions.language_modelling import LanguageModelling
     from distxfer.interventions.self_training import SelfTraining
     from distxfer.interventions.state_teacher import StateTeacher
     from distxfer.interventions.teacher import FixedTeacher
@@ -86,7 +87,15 @@ class LanguageChoice:
 
 
 def language_choice(
-    keys: Align | CodeSwitch | Consistency | Drift | FixedTeacher | SelfTraining | StateTeacher | Typology,
+    keys: Align
+    | CodeSwitch
+    | Consistency
+    | Drift
+    | FixedTeacher
+    | LanguageModelling
+    | SelfTraining
+    | StateTeacher
+    | Typology,
     languages: Languages,
     distances: Distances,
 ) -> LanguageChoice:

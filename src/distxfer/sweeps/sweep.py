@@ -115,7 +115,7 @@ def sweep(
 def forecast(
     plan: SweepPlan, results: Path, notice: Notice = lambda text: None, *, retry_failed: bool = False
 ) -> list[tuple[Outcome, Outlook | None]]:
-    """Return the state of each run of the plan, and its `outlook`, measured once for all seeds of an id.
+    """Return the state of each run of the plan, and its `outlook`, measured once for all seeds and single sources.
 
     None for finished runs, and for runs that failed before, unless `retry_failed`.
 
@@ -123,14 +123,24 @@ def forecast(
     """
     states = [state_of(run) for run in plan.runs]
     pending = [state.run for state in states if state.status not in _left_alone(retry_failed)]
-    number = len({run.id for run in pending})
+    keys = {run: _apart_from_languages(run) for run in pending}
+    number = len(set(keys.values()))
     outlooks: dict[str, Outlook] = {}
-    for run in pending:
-        if run.id not in outlooks:
+    for run, key in keys.items():
+        if key not in outlooks:
             name = " ".join((run.recipe.name, *run.varied))
             notice(f"Timing a few steps of {name} ({len(outlooks) + 1} of {number}).")
-            outlooks[run.id] = outlook(run.recipe, results)
-    return [(state, outlooks[state.run.id] if state.run in pending else None) for state in states]
+            outlooks[key] = outlook(run.recipe, results)
+    return [(state, outlooks[keys[state.run]] if state.run in pending else None) for state in states]
+
+
+def _apart_from_languages(run: PlannedRun) -> str:
+    """Return the settings of a run without its seed and its language if it has one source: such runs take about as long."""
+    settings = run.recipe.resolved()
+    task = settings["task"]
+    if "," not in task["source"]:
+        task = {**task, "source": "", "targets": len(task["targets"])}
+    return json.dumps({**settings, "seed": 0, "task": task}, sort_keys=True)
 
 
 def _fit_into_memory(runs: Iterable[PlannedRun]) -> int:

@@ -1,0 +1,123 @@
+"""Language modelling on unlabelled target text: masked tokens for encoders, the next token for decoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, cast
+
+import numpy as np
+from pydantic import Field
+
+from distxfer.errors import InputError
+from distxfer.interventions import _shared_keys as shared
+from distxfer.interventions._contract import BoundIntervention, Languages, Step, Term, empty_term
+from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from distxfer.data import Batch
+    from distxfer.encoders import Encoder
+
+_MASKED, _REPLACED = 0.8, 0.1  # of the predicted tokens: masked, and replaced by a random one; the others stay
+
+
+@dataclass(frozen=True)
+class LanguageModelling:
+    """Add `weight` times -log p(x_i | x'), per predicted token: x is unlabelled text of a target, x' what the encoder reads.
+
+    Encoders predict a random `share` of the tokens, of which 80 % are masked, 10 % replaced by a random token and 10 % left as
+    they are (Devlin et al. 2019); decoders predict every next token. p is the softmax over the vocabulary of E g(h_i), with h_i
+    the last layer's state, E the word embeddings, and g a linear map, GELU and layer normalisation of its own, trained from
+    random weights: checkpoints for sentences have no head for it, and that of others is not used.
+
+    Each micro-batch draws one target language, by distance from the source, and `batch_size` of its texts. Use it in a phase of
+    its own before the task, with all weights or with an adapter, or beside the task.
+
+    The mean loss in nats is logged as `term/NAME/loss`, the share of predicted tokens that are right as `term/NAME/accuracy`.
+
+    References: Gururangan et al. 2020, adaptation to a task's own unlabelled text; Alabi et al. 2022, to African languages;
+    Pfeiffer et al. 2020 (MAD-X), in adapters.
+    """
+
+    weight: Annotated[float, Field(description="factor of the loss", ge=0)] = 1.0
+    share: Annotated[float, Field(description="share of an encoder's tokens that are predicted", gt=0, le=1)] = 0.15
+    languages: shared.LanguageList = "all"
+    batch_size: Annotated[int, Field(description="unlabelled texts per micro-batch", ge=1)] = 32
+    weighting: shared.Weighting = "uniform"
+    weighting_by: shared.WeightingBy = "sampling"
+    distance: shared.OtherDistance = ""
+
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
+        """Return the loss as a term with its map; no parameter is frozen. Refuses an encoder whose tokenizer has no mask."""
+        import torch
+        from torch import nn
+
+        embeddings = cast(nn.Embedding, encoder.base.get_input_embeddings())
+        mask = encoder.tokenizer.mask_token_id
+        if mask is None and not encoder.causal:
+            raise InputError(
+                f"The tokenizer of `{encoder.name}` has no mask token, which language modelling needs for an encoder. Choose a"
+                " model that was pretrained on masked tokens, or a decoder."
+            )
+        width = embeddings.embedding_dim
+        head = nn.Sequential(nn.Linear(encoder.hidden_size, width), nn.GELU(), nn.LayerNorm(width))
+        choice = shared.language_choice(self, languages, distances)
+        special = np.array(encoder.tokenizer.all_special_ids)
+
+        def term(step: Step) -> Term:
+            language, factor = choice.draw(step.random)
+            batch = step.sample_texts(language, self.batch_size)
+            tokens, padded = batch.on_host("input_ids"), batch.on_host("attention_mask") == 0
+            if encoder.causal:
+                read, (rows, columns) = batch, np.nonzero(~padded[:, 1:])
+                wanted = tokens[rows, columns + 1]
+            else:
+                predicted = (step.random.random(tokens.shape) < self.share) & ~np.isin(tokens, special) & ~padded
+                rows, columns = np.nonzero(predicted)
+                wanted = tokens[rows, columns]
+                read = with_tokens(
+                    batch, corrupted(tokens, predicted, int(mask), embeddings.num_embeddings, step.random)
+                )
+            states = step.encode(read).hidden[-1]
+            if not len(wanted):
+                return empty_term(step, [states], "token")
+            place = [torch.from_numpy(numbers).to(states.device) for numbers in (rows, columns, wanted)]
+            logits = head(states[place[0], place[1]].float()) @ embeddings.weight.float().T
+            losses = nn.functional.cross_entropy(logits, place[2], reduction="sum")
+            right = (logits.detach().argmax(dim=1) == place[2]).float().mean()
+            return Term(
+                factor * losses, len(wanted), "token", {"loss": losses.detach() / len(wanted), "accuracy": right}
+            )
+
+        return BoundIntervention(
+            term=term,
+            weight=self.weight,
+            module=head,
+            needs=frozenset({"target_text", "encoder", "vocabulary"}),
+            languages=choice.languages,
+            layers=(encoder.layers,),
+        )
+
+
+def corrupted(
+    tokens: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.bool_],
+    mask: int,
+    vocabulary: int,
+    random: np.random.Generator,
+) -> npt.NDArray[np.int64]:
+    """Return the tokens with 80 % of the predicted ones masked and 10 % replaced by a random token of the vocabulary."""
+    kinds, others = random.random(tokens.shape), random.integers(vocabulary, size=tokens.shape)
+    masked = np.where(predicted & (kinds < _MASKED), mask, tokens)
+    return np.where(predicted & (kinds >= _MASKED) & (kinds < _MASKED + _REPLACED), others, masked)
+
+
+def with_tokens(batch: Batch, tokens: npt.NDArray[np.int64]) -> Batch:
+    """Return the batch with other tokens in the same places."""
+    import torch
+
+    ids = batch.inputs["input_ids"]
+    return replace(
+        batch, inputs={**batch.inputs, "input_ids": torch.from_numpy(tokens).to(ids.device, ids.dtype)}, encoding=None
+    )
