@@ -46,6 +46,8 @@ def test_every_recipe_is_part_of_a_study():
     listed |= set(read_protocol().method)  # a recipe with a method's settings
     variants = tomllib.loads((ROOT / "studies" / "choices" / "variants.toml").read_text())
     listed |= {variant.get("recipe", "plain") for variant in variants.values()}
+    for study_file in ("philippy", "adaptation"):
+        listed |= set(tomllib.loads((ROOT / "studies" / study_file / "study.toml").read_text())["recipes"])
     for folder in (ROOT / "recipes", ROOT / "studies" / "emoji" / "recipes"):
         assert {path.stem for path in folder.glob("[!_]*.toml")} <= listed
     assert set(tomllib.loads((ROOT / "studies" / "emoji" / "study.toml").read_text())) == {

@@ -279,7 +279,9 @@ def test_real_runs_are_those_of_train_and_encode_before_training_once(tiny_setti
 
 def test_runs_that_differ_in_seed_or_source_alone_share_an_estimate(tmp_path, monkeypatch):
     timed = []
-    monkeypatch.setattr("distxfer.sweeps.sweep.outlook", lambda recipe, results: timed.append(recipe) or recipe.task.source)
+    monkeypatch.setattr(
+        "distxfer.sweeps.sweep.outlook", lambda recipe, results: timed.append(recipe) or recipe.task.source
+    )
     words = ["recipe=plain", "task=emoji", "task.source=eng,deu", "phase.finetune.epochs=1,2", "seed=0,1"]
     estimates = forecast(plan_sweep(words, tmp_path), tmp_path)
     assert [recipe.phases["finetune"].epochs for recipe in timed] == [1, 2]
