@@ -8,7 +8,7 @@ import pytest
 
 from conftest import CliRunner
 from distxfer import InputError, load_results
-from distxfer.analysis.transfer_matrix import distance_tables, regrets, transfer_matrix
+from distxfer.analysis.transfer_matrix import TransferMatrix, distance_tables, pairs_of, regrets, transfer_matrix
 from distxfer.cli import app
 from distxfer.languages import DISTANCES, distance, script
 from distxfer.measure import holm
@@ -32,12 +32,16 @@ def scores_of(results) -> pd.DataFrame:
     return table.groupby(["source", "language"])["value"].mean().unstack()
 
 
+def matrix_of(folder, **settings) -> TransferMatrix:
+    return transfer_matrix(pairs_of(load_results(folder)), **settings)
+
+
 def nearest_by_distance(scores) -> dict[str, pd.DataFrame]:
     return {f"nearest {name}": table for name, table in distance_tables(scores)[0].items()}
 
 
 def test_every_pair_has_its_mean_over_seeds(results):
-    matrix = transfer_matrix(load_results(results))
+    matrix = matrix_of(results)
     assert len(matrix.cells) == len(LANGUAGES) ** 2
     cells = matrix.cells.set_index(["source", "target"])
     expected = scores_of(results)
@@ -58,7 +62,7 @@ def test_every_pair_has_its_mean_over_seeds(results):
 
 def test_the_correlations_of_the_paper(results):
     """Drift is proportional to 1 + distance here, and transfer falls with distance but for noise."""
-    matrix = transfer_matrix(load_results(results), method="pearson", distance_name="syntactic")
+    matrix = matrix_of(results, method="pearson", distance_name="syntactic")
     table = matrix.correlations.set_index(["relation", "layer"])
     for layer in range(4):
         assert table.loc[("drift, distance", layer), "r"] == pytest.approx(1)
@@ -69,7 +73,7 @@ def test_the_correlations_of_the_paper(results):
     )
     assert table.loc[("transfer, distance", 0), "r"] < -0.9
     assert table.loc[("drift, distance", 1), "p"] <= table.loc[("drift, distance", 1), "p_holm"]
-    with_diagonal = transfer_matrix(load_results(results), diagonal=True).correlations
+    with_diagonal = matrix_of(results, diagonal=True).correlations
     assert set(with_diagonal["n"]) == {64}
 
 
@@ -122,7 +126,7 @@ def test_holes_are_left_out_and_named(tmp_path, results):
             code for code in LANGUAGES if code != source and (source, code) not in {("eng", "tur"), ("deu", "tur")}
         ]
         write_run(tmp_path, "plain", 0, source=source, targets=targets)
-    matrix = transfer_matrix(load_results(tmp_path))
+    matrix = matrix_of(tmp_path)
     assert "tur" not in matrix.targets
     assert "`tur` is left out as a target: no score with deu, eng." in matrix.left_out
     assert set(matrix.sources) == {"eng", "deu", "jpn", "hin"}
@@ -141,13 +145,13 @@ def test_runs_that_differ_in_more_than_the_source_are_refused(tmp_path, change, 
     write_run(tmp_path, "plain", 0, source="deu", targets=["jpn", "tur"])
     edit(write_run(tmp_path, "plain", 0, source="fin", targets=["jpn", "tur"]), change)
     with pytest.raises(InputError, match=problem):
-        transfer_matrix(load_results(tmp_path))
+        matrix_of(tmp_path)
 
 
 def test_one_source_is_no_matrix(tmp_path):
     write_run(tmp_path)
     with pytest.raises(InputError, match="at least two sources; there is eng"):
-        transfer_matrix(load_results(tmp_path))
+        matrix_of(tmp_path)
 
 
 def test_the_verb(results, tmp_path):
@@ -168,7 +172,7 @@ def test_the_verb(results, tmp_path):
 
 def test_the_distances_of_the_paper_are_corrected_together(results):
     """The tables of the paper: five distances of URIEL, and featural; drift is proportional to 1 + the syntactic one."""
-    matrix = transfer_matrix(load_results(results), method="pearson")
+    matrix = matrix_of(results, method="pearson")
     assert matrix.distances[0] == "syntactic"
     assert set(matrix.distances) == set(DISTANCES)
     table = matrix.correlations
@@ -184,7 +188,7 @@ def test_the_distances_of_the_paper_are_corrected_together(results):
 
 def test_biased_drift_needs_its_measurement(results):
     with pytest.raises(InputError, match=r"measure\.similarity=cka_biased"):
-        transfer_matrix(load_results(results), biased=True)
+        matrix_of(results, biased=True)
 
 
 def test_biased_drift(tmp_path):
@@ -199,7 +203,7 @@ def test_biased_drift(tmp_path):
         drift = table[(table["measure"] == "drift_cka") & (table["moment"] == "after")]
         biased = drift.assign(measure="similarity_cka_biased", value=1 - drift["value"] / 2)
         pd.concat([table, biased]).to_parquet(path, index=False)
-    unbiased, biased = (transfer_matrix(load_results(tmp_path), biased=biased) for biased in (False, True))
+    unbiased, biased = (matrix_of(tmp_path, biased=biased) for biased in (False, True))
     assert biased.cells["drift"].tolist() == pytest.approx((unbiased.cells["drift"] / 2).tolist())
     assert biased.biased
 
@@ -208,7 +212,7 @@ def test_partial_effects_are_beyond_all_others(results, tmp_path):
     """Transfer falls with distance; a covariate of the target that is distance from English adds nothing to it by itself."""
     sizes = tmp_path / "sizes.csv"
     sizes.write_text("language,size,tokens\n" + "".join(f"{code},{i**2},{i % 3}\n" for i, code in enumerate(LANGUAGES)))
-    matrix = transfer_matrix(load_results(results), covariates=sizes, method="pearson")
+    matrix = matrix_of(results, covariates=sizes, method="pearson")
     effects = matrix.effects.set_index("term")
     sides = [f"{name} of the {side}" for name in ("size", "tokens") for side in ("source", "target")]
     assert list(effects.index) == ["syntactic distance", "another script", *sides]
@@ -251,4 +255,4 @@ def test_covariates_that_cannot_be_used(results, tmp_path, text, problem):
     path = tmp_path / "covariates.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=problem):
-        transfer_matrix(load_results(results), covariates=path)
+        matrix_of(results, covariates=path)

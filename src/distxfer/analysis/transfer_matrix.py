@@ -21,7 +21,26 @@ from distxfer.results.tables import sound_scores
 
 PairMethod = Literal["spearman", "pearson"]
 _FREE = ("task.source", "task.targets", "distance.", "parallel.")  # what runs on other sources may differ in
-_RETRIEVAL = "retrieval_weak_forward"
+_SCORE, _DRIFT, _BIASED, _RETRIEVAL = "score", "drift_cka", "similarity_cka_biased", "retrieval_weak_forward"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What finished runs of one recipe on many sources measured, by pair of languages.
+
+    `rows`: `source`, `target`, `seed`, `layer`, `measure`, `value`, `n` (texts): `score` on the test texts (no layer: -1), and
+    after training `drift_cka`, `similarity_cka_biased` (where it was measured) and `retrieval_weak_forward`, by layer.
+    `distance` is the runs' own, `imputed` whether they fill its gaps.
+    """
+
+    recipe: str
+    model: str
+    task: str
+    metric: str
+    distance: str
+    imputed: bool
+    rows: pd.DataFrame
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,10 +95,38 @@ class TransferMatrix:
         }
 
 
+def pairs_of(collection: Collection, metric: str = "") -> Pairs:
+    """Return the pairs of finished runs that differ in their source alone.
+
+    Raises InputError for an unknown metric, fewer than two sources, and runs that differ in more than the source.
+    """
+    methods, left_out = _one_per_source(collection)
+    first = methods[0].runs[0]
+    metric = metric or first.metric
+    if metric not in (metrics := {row["metric"] for row in first.scores}):
+        raise unknown("Metric", metric, metrics)
+    of_sources = Collection(tuple(methods), ())
+    scores = sound_scores(of_sources.scores, metric).assign(measure=_SCORE, layer=-1)
+    states = of_sources.measurements
+    states = states[states["measure"].isin((_DRIFT, _BIASED, _RETRIEVAL)) & (states["moment"] == "after")]
+    columns = ["source", "language", "seed", "layer", "measure", "value", "n"]
+    rows = pd.concat([scores[columns], states[states["status"] != "collapsed"][columns]], ignore_index=True)
+    rows = rows.rename(columns={"language": "target"}).astype(dict.fromkeys(("source", "target", "measure"), str))
+    return Pairs(
+        recipe=methods[0].recipe,
+        model=first.model,
+        task=first.task,
+        metric=metric,
+        distance=str(first.summary.get("distance", "syntactic")),
+        imputed=bool(first.summary.get("imputed", True)),
+        rows=rows,
+        left_out=(*collection.left_out, *left_out),
+    )
+
+
 def transfer_matrix(
-    collection: Collection,
+    pairs: Pairs,
     *,
-    metric: str = "",
     distance_name: str = "",
     imputed: bool | None = None,
     matrix: Path | None = None,
@@ -88,7 +135,7 @@ def transfer_matrix(
     method: PairMethod = "spearman",
     diagonal: bool = False,
 ) -> TransferMatrix:
-    """Return the transfer matrix of finished runs that differ in their source alone.
+    """Return the transfer matrix of pairs of languages, in means over seeds.
 
     Correlations are over the pairs of different languages (`diagonal`: and those of a language with itself, as two of the
     paper's three tables have them), tested by `correlate_pairs`: drift with transfer and with each distance, for each layer
@@ -99,36 +146,27 @@ def transfer_matrix(
     Effects are the partial correlations of transfer with the first distance, a change of script and the `covariates` of source
     and target (a file that `read_covariates` reads), each beyond all others.
 
-    Raises InputError for an unknown metric or distance, fewer than two sources, runs that differ in more than the source, and
-    runs without the biased CKA.
+    Raises InputError for an unknown distance, fewer than two sources without holes, and pairs without the biased CKA.
     """
     check_distance(distance_name or "syntactic", matrix)
-    methods, left_out = _one_per_source(collection)
-    first = methods[0].runs[0]
-    metric = metric or first.metric
-    if metric not in (metrics := {row["metric"] for row in first.scores}):
-        raise unknown("Metric", metric, metrics)
-    of_sources = Collection(tuple(methods), ())
-    scores = sound_scores(of_sources.scores, metric)
+    scores = pairs.rows[pairs.rows["measure"] == _SCORE]
     seeds = scores.groupby("source")["seed"].nunique()
-    table = scores.groupby(["source", "language"])["value"].mean().unstack()
-    table, holes = _complete(table)
-    own_distance = str(first.summary.get("distance", "syntactic"))
-    if own_distance == "matrix" and not (matrix or distance_name):
+    table, holes = _complete(scores.groupby(["source", "target"])["value"].mean().unstack())
+    if pairs.distance == "matrix" and not (matrix or distance_name):
         raise InputError(
             "The runs have distances from a matrix of the user's own. Give it with `--matrix`, or choose `--distance`."
         )
-    filled = bool(first.summary.get("imputed", True)) if imputed is None else imputed
+    filled = pairs.imputed if imputed is None else imputed
     cells = table.rename_axis(columns="target").melt(ignore_index=False, value_name="score").reset_index()
     own = cells["source"].map(cells[cells["source"] == cells["target"]].set_index("source")["score"])
     cells["transfer"] = [
         relative_transfer(score, of_source) for score, of_source in zip(cells["score"], own, strict=True)
     ]
-    names = ("matrix",) if matrix else (distance_name,) if distance_name else (own_distance, *DISTANCES)
+    names = ("matrix",) if matrix else (distance_name,) if distance_name else (pairs.distance, *DISTANCES)
     distances, notes = distance_tables(table, dict.fromkeys(names), imputed=filled, matrix=matrix)
     for name, values in distances.items():
         cells[name] = np.array([values.at[pair] for pair in zip(cells["source"], cells["target"], strict=True)], float)
-    layers = _layers(of_sources, cells, "similarity_cka_biased" if biased else "drift_cka")
+    layers = _layers(pairs.rows, cells, _BIASED if biased else _DRIFT)
     for measure, of_measure in layers.groupby("measure"):
         blocks = of_measure[of_measure["layer"] > 0]
         blocks = blocks if measure == "drift" else blocks[blocks["layer"] == blocks["layer"].max()]
@@ -143,10 +181,10 @@ def transfer_matrix(
     kept = cells if diagonal else cells[cells["source"] != cells["target"]]
     different = table.mask(np.equal.outer(table.index, table.columns))
     return TransferMatrix(
-        recipe=methods[0].recipe,
-        model=first.model,
-        task=first.task,
-        metric=metric,
+        recipe=pairs.recipe,
+        model=pairs.model,
+        task=pairs.task,
+        metric=pairs.metric,
         distances=tuple(distances),
         imputed=filled,
         biased=biased,
@@ -158,7 +196,7 @@ def transfer_matrix(
         effects=_effects(kept, next(iter(distances)), covariates, method),
         rankings=regrets(different, {f"nearest {name}": values for name, values in distances.items()}),
         notes=tuple(dict.fromkeys(notes)),
-        left_out=(*collection.left_out, *left_out, *holes),
+        left_out=(*pairs.left_out, *holes),
     )
 
 
@@ -276,24 +314,18 @@ def _complete(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return table, notes
 
 
-def _layers(collection: Collection, cells: pd.DataFrame, drift: str) -> pd.DataFrame:
-    """Return drift (by this measure) and retrieval after training by pair and layer, the mean over seeds."""
-    rows = collection.measurements
-    rows = rows[
-        rows["measure"].isin((drift, _RETRIEVAL)) & (rows["moment"] == "after") & (rows["status"] != "collapsed")
-    ]
-    is_similarity = rows["measure"].eq("similarity_cka_biased")
-    if drift == "similarity_cka_biased" and not is_similarity.any():
+def _layers(rows: pd.DataFrame, cells: pd.DataFrame, drift: str) -> pd.DataFrame:
+    """Return drift (by this measure) and retrieval by pair and layer, the mean over seeds."""
+    if drift == _BIASED and not rows["measure"].eq(_BIASED).any():
         raise InputError(
             "The runs did not measure the biased CKA. Train them with `measure.similarity=cka_biased`, or leave `--biased` out."
         )
+    rows = rows[rows["measure"].isin((drift, _RETRIEVAL))]
     rows = rows.assign(
-        measure=np.where(rows["measure"] == _RETRIEVAL, "retrieval", "drift"),
-        value=rows["value"].where(~is_similarity, 1 - rows["value"]),
-        source=rows["source"].astype(str),
-        target=rows["language"].astype(str),
+        measure=rows["measure"].map({drift: "drift", _RETRIEVAL: "retrieval"}),
+        value=rows["value"].where(rows["measure"] != _BIASED, 1 - rows["value"]),
     )
-    means = rows.groupby(["source", "target", "layer", "measure"], observed=True).agg(
+    means = rows.groupby(["source", "target", "layer", "measure"]).agg(
         value=("value", lambda values: values.mean(skipna=False)), n=("n", "first")
     )
     return cells[["source", "target"]].merge(means.reset_index(), on=["source", "target"])

@@ -61,13 +61,12 @@ def matrix(
 
         check_figure(figure)
     preload("distxfer.analysis.transfer_matrix")
-    from distxfer.analysis.transfer_matrix import transfer_matrix
+    from distxfer.analysis.transfer_matrix import pairs_of, transfer_matrix
     from distxfer.reports.transfer_matrix import cells_table, matrix_figure, matrix_tables
     from distxfer.results.collect import collect
 
     transfer = transfer_matrix(
-        collect(names or [], results),
-        metric=metric,
+        pairs_of(collect(names or [], results), metric),
         distance_name=distance,
         imputed=False if observed else None,
         matrix=distances,

@@ -13,8 +13,9 @@ _OF_KIND: Mapping[str, tuple[str, ...]] = {
     "drift": ("philippy2023",), "l2_sp": ("li2018",), "freeze": ("philippy2023",), "consistency": ("zheng2021",),
     "code_switch": ("zheng2021",), "subword_sampling": ("zheng2021",), "r3f": ("aghajanyan2021",),
     "typology": ("adilazuarda2024", "littell2017"), "lora": ("hu2022",), "ia3": ("liu2022ia3",), "bottleneck": ("he2022",),
-    "simcse": ("gao2021", "wang2022"), "language_modelling": ("gururangan2020",), "mixout": ("lee2020",), "sparse": ("ansell2022",),
-    "self_training": ("zou2018",), "teacher": ("xu2017", "reimers2020"), "state_teacher": ("reimers2020",),
+    "simcse": ("gao2021", "wang2022"), "language_modelling": ("gururangan2020",), "mixout": ("lee2020",),
+    "sparse": ("ansell2022",), "self_training": ("zou2018",), "teacher": ("xu2017", "reimers2020"),
+    "state_teacher": ("reimers2020",),
 }  # fmt: skip
 _OF_SETTING: Mapping[tuple[str, str, str], tuple[str, ...]] = {
     ("drift", "measure", "cka"): ("kornblith2019", "song2012"),
