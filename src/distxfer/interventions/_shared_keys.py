@@ -15,6 +15,7 @@ from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.interventions._contract import Languages
 from distxfer.languages import Distances, canonical, weights
+from distxfer.languages import distances as between_languages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,9 +156,9 @@ def layer_choice(
     r"""Return the layers that an intervention acts on, in order, and the record of their choice for the result.
 
     `guided`: the `count` layers whose drift correlates with distance most strongly. Drift is that of the target languages in
-    the files of `measurement` (`drift_cka`, `after`), averaged over the files; a layer's correlation is Spearman's, over
-    the languages that all files and this run have, with the run's distance or the one called `distance`. Only layers
-    whose correlation has the `sign` are chosen; layers of equal correlation from the lowest up.
+    the files of `measurement` (`drift_cka`, `after`), averaged over the files of a source; a layer's correlation is Spearman's,
+    over the pairs of each source with the languages that all files and this run have, with the run's distance or the one called
+    `distance`. Only layers whose correlation has the `sign` are chosen; layers of equal correlation from the lowest up.
 
     `random`: `count` layers, each set as likely as any other, from torch's stream, seeded by the run's seed: the
     control, with as many layers and no information about them.
@@ -170,7 +171,7 @@ def layer_choice(
     if keys.layers == "guided" and not keys.measurement:
         raise InputError(
             "`layers` = `guided` needs measured drift. Give `measurement` = the `measurements.parquet` of a run of `plain`"
-            " with this model and source (several, of other seeds: with commas between them)."
+            " with this model (several, of other seeds or sources: with commas between them)."
         )
     if keys.layers in ("guided", "random") and not 1 <= keys.count <= encoder.layers:
         raise InputError(
@@ -195,35 +196,62 @@ def _guided(
 
     from distxfer.measure import correlate
 
-    drifts = [_drift(path.expanduser(), encoder, distances.source) for path in keys.measurement]
-    between = distances.by(keys.distance)
-    languages = [language for language in between.values if all(language in drift for drift in drifts)]
+    measured: dict[str, list[pd.DataFrame]] = {}
+    for path in keys.measurement:
+        source, drift = _drift(path.expanduser(), encoder)
+        measured.setdefault(source, []).append(drift)
+    between = {source: _from(source, distances, keys.distance) for source in measured}
+    drifts = [drift for of_source in measured.values() for drift in of_source]
+    languages = [language for language in distances.entries if all(language in drift for drift in drifts)]
     if len(languages) < _FEWEST:
         raise InputError(
             f"`measurement` has drift for {len(languages)} of this run's targets ({listed(languages) or 'none'}); expected"
-            f" {_FEWEST} at least, to correlate it with distance. Give runs with more of: {listed(between.values)}."
+            f" {_FEWEST} at least, to correlate it with distance. Give runs with more of: {listed(distances.entries)}."
         )
-    far = [between.values[language] for language in languages]
-    mean_drift = pd.concat(drifts).groupby(level="layer").mean()[languages]
+    pairs = [(source, language) for source in measured for language in languages if language != source]
+    far = [between[source][language] for source, language in pairs]
+    means = {source: pd.concat(drifts).groupby(level="layer").mean() for source, drifts in measured.items()}
     correlations = {
-        layer: correlate(list(mean_drift.loc[layer]), far, draws=_DRAWS).r for layer in range(1, encoder.layers + 1)
+        layer: correlate(
+            np.array([means[source].at[layer, language] for source, language in pairs], float), far, draws=_DRAWS
+        ).r
+        for layer in range(1, encoder.layers + 1)
     }
     strengths = {layer: r if keys.sign == "positive" else -r for layer, r in correlations.items() if r is not None}
     fitting = sorted((layer for layer in strengths if strengths[layer] > 0), key=lambda layer: -strengths[layer])
     if len(fitting) < keys.count:
         raise InputError(
             f"`count` is `{keys.count}`, but the drift of {len(fitting)} of the {encoder.layers} layers has a {keys.sign}"
-            f" correlation with the {between.name} distance, over {len(languages)} languages. Lower `count`, or change `sign`."
+            f" correlation with the {keys.distance or distances.name} distance, over {len(languages)} languages. Lower `count`,"
+            " or change `sign`."
         )
     layers = tuple(sorted(fitting[: keys.count]))
     record = {"layers": list(layers), "correlations": {str(layer): r for layer, r in correlations.items()}}
-    return layers, {**record, "languages": languages}
+    sources = {"sources": list(measured)} if {*measured} != {distances.source} else {}
+    return layers, {**record, "languages": languages, **sources}
 
 
-def _drift(path: Path, encoder: Encoder, source: str) -> pd.DataFrame:
-    """Return drift after training (layers, languages) of a run that has this encoder and source.
+def _from(source: str, distances: Distances, name: str) -> dict[str, float]:
+    """Return the distances of this run's languages from a source that was measured: from its own, the run's.
 
-    Raises InputError for the measurements of another model, depth or source: its layers, or distances, are not this run's.
+    Raises InputError for another source and distances that only the run's own has.
+    """
+    if source == distances.source:
+        return distances.by(name).values
+    name = name or distances.name
+    if name in ("matrix", "shuffled"):
+        raise InputError(
+            f"`measurement` has runs with the source `{source}`, and the distance `{name}` is known from this run's source"
+            f" `{distances.source}` alone. Name a distance of URIEL as `distance`, or give runs with this source."
+        )
+    targets = [language for language in (distances.source, *distances.entries) if language != source]
+    return between_languages(source, targets, name, imputed=distances.imputed).values
+
+
+def _drift(path: Path, encoder: Encoder) -> tuple[str, pd.DataFrame]:
+    """Return the source and the drift after training (layers, languages) of a run that has this encoder.
+
+    Raises InputError for the measurements of another model or depth: its layers are not this run's.
     """
     import pyarrow
 
@@ -255,10 +283,10 @@ def _drift(path: Path, encoder: Encoder, source: str) -> pd.DataFrame:
     same_name = Path(model).expanduser().resolve() == Path(encoder.name).expanduser().resolve()
     same_files = fingerprint == encoder.fingerprint if encoder.fingerprint and fingerprint else same_name
     layers = int(rows["layer"].max())
-    if (layers, measured_source) != (encoder.layers, source) or not (same_files or same_name):
+    if layers != encoder.layers or not (same_files or same_name):
         raise InputError(
-            f"`measurement` = `{path}` is of the model `{model}` with {layers} layers and the source `{measured_source}`, but"
-            f" this run has `{encoder.name}` with {encoder.layers} layers and `{source}`. Give runs of the same model and source."
+            f"`measurement` = `{path}` is of the model `{model}` with {layers} layers, but this run has `{encoder.name}` with"
+            f" {encoder.layers} layers. Give runs of the same model."
         )
     if not same_files:
         raise InputError(
@@ -267,5 +295,4 @@ def _drift(path: Path, encoder: Encoder, source: str) -> pd.DataFrame:
         )
     # A language with fewer than 4 test sentences has rows, and no drift.
     table = rows.pivot_table(index="layer", columns="language", values="value", aggfunc="last", dropna=False)
-    drift: pd.DataFrame = table.dropna(axis="columns")
-    return drift
+    return str(measured_source), table.dropna(axis="columns")
