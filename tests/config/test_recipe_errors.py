@@ -17,7 +17,7 @@ from distxfer.interventions import intervention_names
 TOP = "seed, phases, model, task, distance, parallel, phase, diagnostics, measure, intervention"
 PHASE = (
     "task, interventions, epochs, steps, batch_size, accumulation, learning_rate, warmup, weight_decay, clip,"
-    " alternate, rewind, average, cache_frozen, head_learning_rate, merge"
+    " alternate, rewind, average, cache_frozen, head_learning_rate, merge, languages"
 )  # fmt: skip
 DRIFT = (
     "weight, measure, layers, count, measurement, sign, text, languages, batch_size, weighting, weighting_by, distance"

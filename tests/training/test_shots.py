@@ -11,7 +11,7 @@ from conftest import WORDS, say, sentences
 from distxfer import InputError, load_recipe
 from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Processes
-from helpers import message
+from helpers import message, same, weights
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +140,43 @@ def test_the_model_card_says_which_labels_were_used(run, labelled, recipe, setti
     result = run(recipe, f"task={labelled}", "parallel=", "phase.finetune.epochs=1", *settings)
     card = (result.folder / "model" / "README.md").read_text(encoding="utf-8")
     assert re.search(rf"fine-tuned with distxfer on `.*` {re.escape(statement)}\n", card)
+
+
+# Phases on the labels of some languages
+
+
+def train_shots(run, labelled, *settings: str):
+    return run("plain", f"task={labelled}", "parallel=", "model.head_start=random", *settings)
+
+
+def test_a_phase_on_the_source_alone_trains_as_a_run_without_other_labels(run, labelled):
+    """Bit for bit: the examples, their order and the steps are the same."""
+    alone = train_shots(run, labelled, "task.shots=4", "phase.finetune.languages=eng")
+    without = train_shots(run, labelled)
+    assert same(weights(alone), weights(without))
+    assert alone.cost["steps"] == without.cost["steps"]
+    assert not same(weights(train_shots(run, labelled, "task.shots=4")), weights(without))
+
+
+def test_phases_of_one_recipe_read_different_languages(run, labelled):
+    """Four labels of each target are one step of 24 an epoch."""
+    first = train_shots(run, labelled, "task.shots=4", "phase.finetune.languages=en")
+    both = train_shots(
+        run, labelled, "task.shots=4", "phases=finetune,targets", "phase.finetune.languages=en",
+        "phase.targets.languages=de,jpn", "phase.targets.epochs=5",
+    )  # fmt: skip
+    assert both.cost["steps"] == first.cost["steps"] + 5
+    assert not same(weights(both), weights(first))
+
+
+@pytest.mark.parametrize(
+    ("languages", "problem"),
+    [
+        ("jpn,kor", "names `kor`, of which the run has no labelled text. It has: eng, deu, jpn. Add it to"),
+        ("", "`phase.finetune.languages` is empty. Name some of eng, deu, jpn, or write `all`."),
+    ],
+)
+def test_languages_without_labels_are_refused(tiny_settings, labelled, languages, problem):
+    settings = [*tiny_settings, f"task={labelled}", "parallel=", f"phase.finetune.languages={languages}"]
+    prepared = prepare(load_recipe("few_shot", [*settings, "task.shots=4"]))
+    assert problem in message(assemble, prepared, Processes())

@@ -73,7 +73,8 @@ class PhaseLoop:
     ) -> None:
         """Prepare phase `number`, called `name`: `bounds` act in it, and the parameters in `trains` may train."""
         self.context, self.number, self.name, self.phase = context, number, name, phase
-        self.steps = steps_of(phase, len(context.data.examples))
+        self.examples = context.data.of(phase.languages)
+        self.steps = steps_of(phase, len(self.examples))
         for key, parameter in context.encoder.model.named_parameters():
             parameter.requires_grad_(key in trains)
         layout = ShardedWeights if context.processes.shards_weights else Weights
@@ -477,7 +478,7 @@ class PhaseLoop:
 
     def _micros(self, number: int) -> list[MicroBatch]:
         """Return this process's shards of the micro-batches of a step; the examples of a step do not depend on the split."""
-        examples, processes = self.context.data.examples, self.context.processes
+        examples, processes = self.examples, self.context.processes
         size = self.phase.batch_size
         per_epoch = -(-len(examples) // (size * self.phase.accumulation))
         epoch, position = divmod(self.module.turn_number(number), per_epoch)

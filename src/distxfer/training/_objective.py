@@ -3,17 +3,18 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, Union, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from distxfer.data import Batch, Collator, Example, Pair
+from distxfer.data import Batch, Collator, Example, Pair, Picked
 from distxfer.encoders import Encoded, Encoder, LowerStates, Reference
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention, Term, accept_old_names
+from distxfer.languages import canonical
 from distxfer.measure import unchecked_values
 from distxfer.training._frozen import FrozenStates, frozen_layer
 from distxfer.training._history import History
@@ -55,6 +56,13 @@ class TrainingData:
     pairs: Mapping[str, Sequence[Pair]]
     texts: Mapping[str, Sequence[Example]]
     collate: Collator
+
+    def of(self, languages: Sequence[str] | Literal["all"]) -> Sequence[Example]:
+        """Return the labelled examples of these languages."""
+        if languages == "all":
+            return self.examples
+        keys = {canonical(language) for language in languages}
+        return Picked(self.examples, [place for place, example in enumerate(self.examples) if example.language in keys])
 
     def to_label(self, bound: BoundIntervention) -> Mapping[str, Sequence[Example] | Sequence[Pair]]:
         """Return what an intervention labels, by language: pairs, of which it labels the translation, or unlabelled text."""

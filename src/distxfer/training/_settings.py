@@ -39,6 +39,8 @@ class Phase(BaseModel):
     head_learning_rate: Annotated[float, Field(ge=0)] = 0.0  # 0: `learning_rate`
     # The share of the weights at the phase's start in those that it ends with.
     merge: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # The languages whose labelled text is read, of those that have any in the run.
+    languages: Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(comma_separated("all"))] = "all"
 
 
 def steps_of(phase: Phase, examples: int) -> int:

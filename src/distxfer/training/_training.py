@@ -11,8 +11,9 @@ from torch import Tensor
 
 from distxfer.data import Example, count_distinct_texts
 from distxfer.encoders import Encoder, StateCache
-from distxfer.errors import InputError, RunError
+from distxfer.errors import InputError, RunError, listed
 from distxfer.interventions import BoundIntervention, Need, every, intervention_class
+from distxfer.languages import canonical
 from distxfer.training._checkpoint import Position, read_position
 from distxfer.training._frozen import check_skips, frozen_layer
 from distxfer.training._history import History
@@ -72,6 +73,7 @@ class Training:
         self.encoder, self.data, self.bounds, self.phases, self.processes = encoder, data, bounds, phases, processes
         self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
         for name, phase in phases.items():
+            _check_languages(name, phase, data)
             if phase.cache_frozen:
                 self._check_frozen(name, phase, self._trains[name])
         if processes.shards_weights:
@@ -99,13 +101,13 @@ class Training:
 
     def plan(self) -> list[Plan]:
         """Return the plan of each phase."""
-        examples = len(self.data.examples)
+        examples = {name: len(self.data.of(phase.languages)) for name, phase in self.phases.items()}
         parameters = _numel([*self.encoder.model.parameters(), *_module_weights(self.bounds)])
         return [
             Plan(
                 phase=name,
-                steps=steps_of(phase, examples),
-                examples=examples_of(phase, examples),
+                steps=steps_of(phase, examples[name]),
+                examples=examples_of(phase, examples[name]),
                 trainable_parameters=self._entries[name] + _numel(_module_weights(self.active(phase))),
                 parameters=parameters,
                 checkpoint_bytes=self._checkpoint_bytes(name, phase),
@@ -323,8 +325,9 @@ class Training:
             fewest = bound.min_distinct_texts
             if fewest <= 1 or bound.needs & {"pairs", "target_text"}:
                 continue
-            available = count_distinct_texts(self.data.examples, fewest)
-            rows = min(phase.batch_size, len(self.data.examples)) // self.processes.size
+            examples = self.data.of(phase.languages)
+            available = count_distinct_texts(examples, fewest)
+            rows = min(phase.batch_size, len(examples)) // self.processes.size
             if rows < fewest:
                 shared = f" shared by {self.processes.size} processes" if self.processes.size > 1 else ""
                 raise InputError(
@@ -433,11 +436,26 @@ class Training:
         """Return whether terms read the pretrained states of every example, and these are not too many to be kept."""
         examples = len(self.data.examples)
         reads = max(
-            steps_of(phase, examples) * phase.batch_size * phase.accumulation
+            steps_of(phase, len(self.data.of(phase.languages))) * phase.batch_size * phase.accumulation
             for phase in self.phases.values()
             if any("task_reference" in bound.needs for bound in self.active(phase).values())
         )
         return reads >= examples and examples * 4 * (self.encoder.layers + 1) * self.encoder.hidden_size <= _MOST_BYTES
+
+
+def _check_languages(name: str, phase: Phase, data: TrainingData) -> None:
+    """Refuse a phase with the labelled text of a language that has none."""
+    if phase.languages == "all":
+        return
+    spoken = {example.language: None for example in data.examples}
+    if not phase.languages:
+        raise InputError(f"`phase.{name}.languages` is empty. Name some of {listed(spoken)}, or write `all`.")
+    for language in phase.languages:
+        if canonical(language) not in spoken:
+            raise InputError(
+                f"`phase.{name}.languages` names `{language}`, of which the run has no labelled text. It has:"
+                f" {listed(spoken)}. Add it to `task.source`, or set `task.shots`."
+            )
 
 
 def _fewer(intervention: str) -> str:
