@@ -155,6 +155,7 @@ def test_an_unreadable_script_is_named_first_and_a_given_test_is_not_missing(cli
         "--dry-run",
     ]
     answer = cli("new-language", "cym", *settings, *words)
+    assert "`distxfer language cym --text FILE task=" in " ".join(answer.stdout.split())
     assert answer.exit_code == 0, answer.output
     first = answer.stdout.splitlines()[0]
     assert first.endswith(
