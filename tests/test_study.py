@@ -20,6 +20,7 @@ from studies.emoji import study
 from studies.emoji import tables as study_tables
 from studies.emoji import without_flags as study_without
 from studies.pages import marks
+from studies.philippy import study as philippy
 from studies.transfer.protocol import read_protocol
 
 ROOT = Path(__file__).parents[1]
@@ -261,3 +262,10 @@ def test_a_method_that_the_study_does_not_have(command, capsys):
         command("lorra")
     assert caught.value.code == 2
     assert "the study has no method lorra; it has: plain, " in capsys.readouterr().err
+
+
+def test_the_page_of_philippy_says_what_the_committed_pairs_say():
+    page = philippy.PAGE.read_text(encoding="utf-8")
+    for name, text in philippy.tables().items():
+        assert text.join(marks(name)) in page
+    assert sum(path.stat().st_size for path in philippy.HERE.iterdir() if path.is_file()) < 500_000

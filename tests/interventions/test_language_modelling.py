@@ -115,3 +115,31 @@ def test_a_run_learns_the_text_before_the_task(run):
     losses = [line["term/language_modelling/loss"] for line in log(result) if line["phase"] == "adapt"]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
     assert not any("term/language_modelling/loss" in line for line in log(result) if line["phase"] == "finetune")
+
+
+def test_in_an_adapter_below_that_of_the_task(run, tmp_path):
+    """The order of MAD-X: the second phase leaves the language's adapter as the first has trained it."""
+    recipe = tmp_path / "mad_x.toml"
+    recipe.write_text(
+        """
+        phases = ["adapt", "finetune"]
+        [phase.adapt]
+        task = false
+        interventions = ["language_modelling", "language"]
+        epochs = 12
+        learning_rate = 1e-2
+        [phase.finetune]
+        interventions = ["classifier"]
+        [intervention.language_modelling]
+        [intervention.language]
+        kind = "lora"
+        [intervention.classifier]
+        kind = "lora"
+        """
+    )
+    result = run(str(recipe), "task.targets=deu")
+    lines = log(result)
+    assert {line["phase"] for line in lines if "term/language_modelling/loss" in line} == {"adapt"}
+    losses = [line["term/language_modelling"] for line in lines if line["phase"] == "adapt"]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.02
+    assert result.status in ("done", "collapsed")

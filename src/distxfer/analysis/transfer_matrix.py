@@ -277,7 +277,7 @@ def _one_per_source(collection: Collection) -> tuple[list[Method], list[str]]:
         if keys := [*differing(settings), *(["model"] if prints[0] != prints[1] else [])]:
             raise InputError(
                 f"`{methods[0].name}` and `{method.name}` differ in `{keys[0]}`; a transfer matrix has runs of one recipe, task"
-                " and model. Name them, such as `RECIPE/ID`."
+                " and model. Name them, such as `RECIPE/ID`, or keep each setting in a folder of its own (`--results`)."
             )
     names: dict[str, str] = {}
     for method in methods:
