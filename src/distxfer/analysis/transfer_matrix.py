@@ -158,9 +158,9 @@ def transfer_matrix(
         )
     filled = pairs.imputed if imputed is None else imputed
     cells = table.rename_axis(columns="target").melt(ignore_index=False, value_name="score").reset_index()
-    own = cells["source"].map(cells[cells["source"] == cells["target"]].set_index("source")["score"])
+    source_scores = cells["source"].map(cells[cells["source"] == cells["target"]].set_index("source")["score"])
     cells["transfer"] = [
-        relative_transfer(score, of_source) for score, of_source in zip(cells["score"], own, strict=True)
+        relative_transfer(score, of_source) for score, of_source in zip(cells["score"], source_scores, strict=True)
     ]
     names = ("matrix",) if matrix else (distance_name,) if distance_name else (pairs.distance, *DISTANCES)
     distances, notes = distance_tables(table, dict.fromkeys(names), imputed=filled, matrix=matrix)
@@ -178,8 +178,8 @@ def transfer_matrix(
     )
     if seeds.nunique() > 1:
         notes.append(f"seeds by source: {listed(f'{source} {count}' for source, count in seeds.items())}")
-    kept = cells if diagonal else cells[cells["source"] != cells["target"]]
-    different = table.mask(np.equal.outer(table.index, table.columns))
+    correlated = cells if diagonal else cells[cells["source"] != cells["target"]]
+    transfer_scores = table.mask(np.equal.outer(table.index, table.columns))
     return TransferMatrix(
         recipe=pairs.recipe,
         model=pairs.model,
@@ -192,9 +192,9 @@ def transfer_matrix(
         diagonal=diagonal,
         cells=cells,
         layers=layers,
-        correlations=_correlations(kept, layers, tuple(distances), method),
-        effects=_effects(kept, next(iter(distances)), covariates, method),
-        rankings=regrets(different, {f"nearest {name}": values for name, values in distances.items()}),
+        correlations=_correlations(correlated, layers, tuple(distances), method),
+        effects=_effects(correlated, next(iter(distances)), covariates, method),
+        rankings=regrets(transfer_scores, {f"nearest {name}": values for name, values in distances.items()}),
         notes=tuple(dict.fromkeys(notes)),
         left_out=(*pairs.left_out, *holes),
     )
@@ -215,8 +215,8 @@ def distance_tables(
     for number, name in enumerate(names):
         rows = {}
         for source in map(str, scores.index):
-            others = [str(target) for target in scores.columns if target != source]
-            values, warnings = distances_of(source, others, name, imputed, matrix)
+            targets = [str(target) for target in scores.columns if target != source]
+            values, warnings = distances_of(source, targets, name, imputed, matrix)
             rows[source] = {source: 0.0, **values}
             notes += warnings if number == 0 else []
         tables[name] = pd.DataFrame(rows).T.reindex(index=scores.index, columns=scores.columns)

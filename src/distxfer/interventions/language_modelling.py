@@ -71,27 +71,24 @@ class LanguageModelling:
             batch = step.sample_texts(language, self.batch_size)
             tokens, padded = batch.on_host("input_ids"), batch.on_host("attention_mask") == 0
             if encoder.causal:
-                read, (rows, columns) = batch, np.nonzero(~padded[:, 1:])
-                wanted = tokens[rows, columns + 1]
+                read, predicted, offset = batch, ~padded[:, 1:], 1
             else:
                 predicted = (step.random.random(tokens.shape) < self.share) & ~np.isin(tokens, special) & ~padded
-                rows, columns = np.nonzero(predicted)
-                wanted = tokens[rows, columns]
-                read = with_tokens(
-                    batch, corrupted(tokens, predicted, int(mask), embeddings.num_embeddings, step.random)
-                )
+                replaced = corrupted(tokens, predicted, int(mask), embeddings.num_embeddings, step.random)
+                read, offset = with_tokens(batch, replaced), 0
             states = step.encode(read).hidden[-1]
-            if not len(wanted):
+            if not predicted.any():
                 return empty_term(step, [states], "token")
-            place = [torch.from_numpy(numbers).to(states.device) for numbers in (rows, columns, wanted)]
-            logits = nn.functional.linear(head(states[place[0], place[1]].float()), embeddings.weight.float())
+            places = np.nonzero(predicted)
+            rows, columns = (torch.from_numpy(place).to(states.device) for place in places)
+            labels = torch.from_numpy(tokens[places[0], places[1] + offset]).to(states.device)
+            logits = nn.functional.linear(head(states[rows, columns].float()), embeddings.weight.float())
             # Softmax of lower logits is denormal, which makes products on CPUs 20 times slower.
             logits = torch.maximum(logits, logits.detach().amax(dim=1, keepdim=True) - _LEAST)
-            losses = nn.functional.cross_entropy(logits, place[2], reduction="sum")
-            right = (logits.detach().argmax(dim=1) == place[2]).float().mean()
-            return Term(
-                factor * losses, len(wanted), "token", {"loss": losses.detach() / len(wanted), "accuracy": right}
-            )
+            loss_sum = nn.functional.cross_entropy(logits, labels, reduction="sum")
+            accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
+            logs = {"loss": loss_sum.detach() / len(labels), "accuracy": accuracy}
+            return Term(factor * loss_sum, len(labels), "token", logs)
 
         return BoundIntervention(
             term=term,
@@ -111,9 +108,9 @@ def corrupted(
     random: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
     """Return the tokens with 80 % of the predicted ones masked and 10 % replaced by a random token of the vocabulary."""
-    kinds, others = random.random(tokens.shape), random.integers(vocabulary, size=tokens.shape)
-    masked = np.where(predicted & (kinds < _MASKED), mask, tokens)
-    return np.where(predicted & (kinds >= _MASKED) & (kinds < _MASKED + _REPLACED), others, masked)
+    draws, random_tokens = random.random(tokens.shape), random.integers(vocabulary, size=tokens.shape)
+    masked = np.where(predicted & (draws < _MASKED), mask, tokens)
+    return np.where(predicted & (draws >= _MASKED) & (draws < _MASKED + _REPLACED), random_tokens, masked)
 
 
 def with_tokens(batch: Batch, tokens: npt.NDArray[np.int64]) -> Batch:
