@@ -18,7 +18,8 @@ from distxfer import load_results
 from distxfer.analysis.transfer_matrix import Pairs, TransferMatrix, pairs_of, transfer_matrix
 from distxfer.data import load_task, task_languages
 from distxfer.encoders import BUNDLED, model_folder
-from distxfer.reports.transfer_matrix import matrix_figure
+from distxfer.reports.tables import Table
+from distxfer.reports.transfer_matrix import matrix_figure, matrix_tables
 from studies.pages import put
 
 HERE = Path(__file__).parent
@@ -90,30 +91,32 @@ def tables() -> dict[str, str]:
         for biased in (False, True)
         if stored(pooling).is_file()
     }
+    _, _, effects, rules = matrix_tables(next(iter(matrices.values())))
     return {
-        "correlations": correlations(matrices),
-        "variants": variants(),
-        "effects": effects(next(iter(matrices.values()))),
-        "sources": sources(next(iter(matrices.values()))),
+        "correlations": correlations(matrices).markdown(),
+        "variants": variants().markdown(),
+        "effects": effects.markdown(),
+        "sources": rules.markdown(),
     }
 
 
-def correlations(matrices: dict[str, TransferMatrix]) -> str:
+def correlations(matrices: dict[str, TransferMatrix]) -> Table:
     """Return the correlations over the mean of the layers, a column for each pooling and estimate of CKA."""
-    rows = [["correlation of", *matrices]]
+    rows = []
     overall = {name: matrix.correlations.query("layer == 0") for name, matrix in matrices.items()}
     for relation, distance in next(iter(overall.values()))[["relation", "distance"]].itertuples(index=False):
         cells = [
             cell(table[(table["relation"] == relation) & (table["distance"] == distance)].iloc[0])
             for table in overall.values()
         ]
-        rows.append([relation.replace("distance", distance), *cells])
-    return markdown(rows)
+        rows.append((relation.replace("distance", distance), *cells))
+    return Table(("correlation of", *matrices), rows)
 
 
-def variants() -> str:
+def variants() -> Table:
     """Return the correlations with the syntactic distance, by type and with or without the pairs of a language with itself."""
-    rows = [["pooling, CKA", "correlation", "pairs", "drift, transfer", "drift, syntactic", "transfer, syntactic"]]
+    columns = ("pooling, CKA", "correlation", "pairs", "drift, transfer", "drift, syntactic", "transfer, syntactic")
+    rows = []
     for pooling, biased in COLUMNS.items():
         if not stored(pooling).is_file():
             continue
@@ -127,38 +130,14 @@ def variants() -> str:
                 label = f"{pooling}, {'biased' if biased else 'unbiased'}"
                 with_itself = f"{overall['n'].iloc[0]}{', a language with itself too' if diagonal else ''}"
                 rows.append(
-                    [label, method.capitalize(), with_itself, *map(cell, (row for _, row in overall.iterrows()))]
+                    (label, method.capitalize(), with_itself, *map(cell, (row for _, row in overall.iterrows())))
                 )
-    return markdown(rows)
-
-
-def effects(matrix: TransferMatrix) -> str:
-    """Return the partial correlations with transfer."""
-    rows = [["transfer with", "partial r (p)"]]
-    rows += [[row.term, f"{row.r:.2f} ({row.p:.3f})"] for row in matrix.effects.itertuples()]
-    return markdown(rows)
-
-
-def sources(matrix: TransferMatrix) -> str:
-    """Return what rules for choosing a source lose, in points."""
-    rules = matrix.rankings
-    fixed = rules[rules["rule"].str.startswith("always ")]
-    shown = rules[~rules.index.isin(fixed.index[1:]) | (rules["rule"] == "always eng")]
-    rows = [["source by", "loses", "best chosen"]]
-    rows += [[row.rule, f"{100 * row.regret:.1f}", f"{100 * row.hits:.0f} %"] for row in shown.itertuples()]
-    return markdown(rows)
+    return Table(columns, rows)
 
 
 def cell(row: "pd.Series[float]") -> str:
     """Return r and the corrected p of a correlation."""
     return f"{row['r']:.2f} ({row['p_holm']:.3f})" if pd.notna(row["p_holm"]) else f"{row['r']:.2f}"
-
-
-def markdown(rows: list[list[str]]) -> str:
-    """Return a table; the first row is its header."""
-    header, *body = rows
-    lines = [header, ["---"] * len(header), *body]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -246,6 +246,8 @@ def test_partial_effects_are_beyond_all_others(results, tmp_path):
     [
         ("language,size\neng,1\n", "no row for deu, fin, fra"),
         ("language,size\neng,big\n", r"row 2 \(`eng`\), column 2 \(`size`\): `big` is not a finite number"),
+        ("language,size\n\neng,big\n", r"row 3 \(`eng`\)"),
+        ("language,size\neng,1,2\n", "row 2: 3 cells, but the first row has 2"),
         ("language,size\nen,1\neng,2\n", "listed before"),
         ("language,size,size\neng,1,2\n", "different name for each covariate"),
         ("", "a header"),

@@ -44,11 +44,7 @@ def read_matrix(path: Path) -> Matrix:
     if not path.is_file():
         raise InputError(f"Distance table `{path}` is not a file. Give the path of a CSV file as `distance.matrix`.")
     data = path.read_bytes()
-    try:
-        lines = list(csv.reader(data.decode("utf-8-sig").splitlines(), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"Distance table `{path}` cannot be read ({error}). Save it as CSV in UTF-8.") from None
-    rows = {number: line for number, line in enumerate(lines, start=1) if any(text.strip() for text in line)}
+    rows = _rows(data, f"Distance table `{path}`")
     if len(rows) < 2:
         raise InputError(
             f"Distance table `{path}` is empty. Put codes in its first row and column, distances in the cells."
@@ -58,10 +54,7 @@ def read_matrix(path: Path) -> Matrix:
     names = _keys({(i, 1): line[0] for i, line in body}, path)
     cells: dict[tuple[str, str], float] = {}
     for (i, line), row in zip(body, names, strict=True):
-        if len(line) != len(header):
-            raise InputError(
-                f"`{path}`, row {i}: {len(line)} cells, but the first row has {len(header)}. Make them equal."
-            )
+        _check_width(line, header, i, path)
         for j, (text, column) in enumerate(zip(line[1:], columns, strict=True), start=2):
             if text.strip():
                 cells[row, column] = _number(text.strip(), f"`{path}`, row {i} (`{row}`), column {j} (`{column}`)")
@@ -72,36 +65,50 @@ def read_covariates(path: Path) -> dict[str, dict[str, float]]:
     """Read numbers that describe languages, such as sizes of pretraining text: CSV, a row per language, a column per covariate.
 
     Returns covariate -> language key -> value. Raises InputError for a missing or unreadable file, an unknown or repeated code,
-    no or repeated covariates, and a cell that is not a finite number; the message names row and column, counted from 1.
+    no or repeated covariates, a row of the wrong length, and a cell that is not a finite number; the message names row and
+    column, counted from 1.
     """
     if not path.is_file():
         raise InputError(f"`{path}` is not a file. Give a CSV file with a row per language as `--covariates`.")
-    try:
-        lines = [
-            line for line in csv.reader(path.read_bytes().decode("utf-8-sig").splitlines(), strict=True) if any(line)
-        ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"`{path}` cannot be read ({error}). Save it as CSV in UTF-8.") from None
-    header = [name.strip() for name in lines[0][1:]] if lines else []
-    if len(lines) < 2 or not header or not all(header) or len(set(header)) < len(header):
+    rows = _rows(path.read_bytes(), f"`{path}`")
+    (_, header), *body = rows.items() if rows else [(1, [""])]
+    names = [name.strip() for name in header[1:]]
+    if not body or not names or not all(names) or len(set(names)) < len(names):
         raise InputError(
             f"`{path}` needs a header with a different name for each covariate, after a first column of language codes, and a"
             " row per language."
         )
-    languages = _keys({(i, 1): line[0] for i, line in enumerate(lines[1:], start=2)}, path)
-    values: dict[str, dict[str, float]] = {name: {} for name in header}
-    for i, (language, line) in enumerate(zip(languages, lines[1:], strict=True), start=2):
-        for j, name in enumerate(header, start=1):
-            text = line[j].strip() if j < len(line) else ""
+    languages = _keys({(i, 1): line[0] for i, line in body}, path)
+    values: dict[str, dict[str, float]] = {name: {} for name in names}
+    for (i, line), language in zip(body, languages, strict=True):
+        _check_width(line, header, i, path)
+        for j, (name, text) in enumerate(zip(names, line[1:], strict=True), start=2):
             try:
-                values[name][language] = float(text)
+                value = float(text)
             except ValueError:
-                values[name][language] = math.nan
-            if not math.isfinite(values[name][language]):
+                value = math.nan
+            if not math.isfinite(value):
                 raise InputError(
-                    f"`{path}`, row {i} (`{language}`), column {j + 1} (`{name}`): `{text}` is not a finite number."
+                    f"`{path}`, row {i} (`{language}`), column {j} (`{name}`): `{text.strip()}` is not a finite number."
                 )
+            values[name][language] = value
     return values
+
+
+def _rows(data: bytes, name: str) -> dict[int, list[str]]:
+    """Return the rows of a CSV file by number, from 1, without blank ones; `name` is the file's in messages."""
+    try:
+        lines = list(csv.reader(data.decode("utf-8-sig").splitlines(), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{name} cannot be read ({error}). Save it as CSV in UTF-8.") from None
+    return {number: line for number, line in enumerate(lines, start=1) if any(text.strip() for text in line)}
+
+
+def _check_width(line: list[str], header: list[str], row: int, path: Path) -> None:
+    if len(line) != len(header):
+        raise InputError(
+            f"`{path}`, row {row}: {len(line)} cells, but the first row has {len(header)}. Make them equal."
+        )
 
 
 def _keys(texts: Mapping[tuple[int, int], str], path: Path) -> list[str]:
